@@ -1,0 +1,1 @@
+"""The interfaces between steps, sources, stores and engines. Nothing here does any work."""

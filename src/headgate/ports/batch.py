@@ -1,0 +1,80 @@
+"""Rows on their way, and the position that belongs to them.
+
+Every bronze row carries its coordinates: `_hg_partition` (which partition of the source, text) and
+`_hg_offset` (int64, strictly increasing within the partition, never given twice). The pair names one
+bronze row for ever. `_hg_ingested_at` is the instant of the run that landed it (UTC, microseconds).
+
+Sources that read text land it as it came: `_hg_raw` (binary, one record without its line end) and
+`_hg_format` (`json` or `csv`); csv also `_hg_header` (text: a JSON array of the column names).
+Sources that know types land typed columns under the source's own names; a value that the column's Arrow
+type cannot hold exactly is NULL there and stands as the source's text in `_hg_odd`
+(map<string, string>, column name to text; NULL when the row has none).
+File sources add `_hg_file` (text) and `_hg_line` (int64, from 1).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+PREFIX = "_hg_"
+PARTITION = "_hg_partition"
+OFFSET = "_hg_offset"
+INGESTED_AT = "_hg_ingested_at"
+RAW = "_hg_raw"
+FORMAT = "_hg_format"
+HEADER = "_hg_header"
+ODD = "_hg_odd"
+FILE = "_hg_file"
+LINE = "_hg_line"
+
+ODD_TYPE = pa.map_(pa.string(), pa.string())
+INSTANT = pa.timestamp("us", tz="UTC")
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How far a stream has been read: partition -> token that only its source understands (JSON-safe text).
+
+    The token carries the source's identity, so that a changed source is noticed. An empty position means
+    that nothing has been read yet.
+    """
+
+    tokens: Mapping[str, str]
+
+    @classmethod
+    def start(cls) -> Position:
+        return cls({})
+
+    def advanced(self, other: Position) -> Position:
+        """This position with the partitions that `other` names moved to where `other` is."""
+        return Position({**self.tokens, **other.tokens})
+
+    def dumps(self) -> str:
+        """The position as canonical JSON text: equal positions give equal text."""
+        return json.dumps(dict(self.tokens), sort_keys=True, separators=(",", ":"))
+
+    @classmethod
+    def loads(cls, text: str) -> Position:
+        """The position from its JSON text; ValueError when it is not one."""
+        tokens: Any = json.loads(text)
+        if not isinstance(tokens, dict) or not all(isinstance(v, str) for v in tokens.values()):
+            raise ValueError("a position is a JSON object of texts")
+        return cls(tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Some rows and the positions before and after them.
+
+    `end` is None when reading cannot resume after these rows: a later batch of the same read carries the end
+    for all rows since the last one. A store commits only up to a batch that has an end.
+    """
+
+    rows: pa.RecordBatch
+    start: Position
+    end: Position | None

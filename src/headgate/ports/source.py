@@ -1,0 +1,52 @@
+"""What a source must offer: a schema and a read. Everything else is an optional capability."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol, runtime_checkable
+
+import pyarrow as pa
+
+from headgate.ports.batch import Batch, Position
+
+
+class Source(Protocol):
+    """Where rows come from.
+
+    The module `headgate.sources.<kind>` holds a frozen dataclass `Settings` (units, defaults, secrets marked)
+    and `def connect(dataset: Dataset, server: Server, read: Mapping[str, Any]) -> Source`, where the
+    server's options and `read` (the project file's settings for this dataset) have every `${VAR}` resolved.
+    """
+
+    def schema(self) -> pa.Schema:
+        """The Arrow schema of the rows that `read` yields, coordinates included, `_hg_ingested_at` not.
+
+        Raises FixInputError for a missing table, column or right; SourceUnavailable when there is no answer.
+        """
+
+    def read(self, after: Position) -> Iterator[Batch]:
+        """All rows after the position, then end (a finite source) or empty batches (an idle endless one).
+
+        Raises SourceChanged when `after` belongs to another source, PositionLost when the source no longer
+        reaches back to it, SourceUnavailable when it hangs up. Rows yielded before an error stay valid up to the
+        last batch with an end.
+        """
+
+    def close(self) -> None:
+        """Give back connections. Called once, also after an error."""
+
+
+@runtime_checkable
+class Tells(Protocol):
+    """A source that can say something about itself for `status` and `doctor`."""
+
+    def tell(self) -> Mapping[str, Any]:
+        """JSON-safe facts: `identity`, `lag_rows` or `lag_bytes`, and `limitations` (list of sentences)."""
+
+
+@runtime_checkable
+class Peeks(Protocol):
+    """A source that can cheaply say that nothing is new."""
+
+    def idle(self, after: Position) -> bool:
+        """True only when a read after this position would certainly yield no rows and no new position."""

@@ -1,0 +1,148 @@
+"""What a lake offers: consistent cuts to read from, publications to change it with.
+
+A publication is the only way to change anything: all its tables move together, or none does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from headgate.ports.batch import Batch, Position
+
+
+@dataclass(frozen=True, slots=True)
+class TableSpec:
+    """How a table should be: made when absent, evolved when it may be.
+
+    `name` is `layer.table`. Field docs stand in the Arrow schema's field metadata under b"doc"; a field that is
+    not nullable is required. `partition` is a list of (column, transform) where transform is identity, year,
+    month, day, hour or bucket[N]. `sort` names columns that files are sorted by, `key` the identifier columns.
+    """
+
+    name: str
+    schema: pa.Schema
+    partition: tuple[tuple[str, str], ...] = ()
+    sort: tuple[str, ...] = ()
+    key: tuple[str, ...] = ()
+    comment: str = ""
+    properties: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class FileInfo:
+    """A live data file. `lower` and `upper` are column bounds as Python values where known (text bounds may be
+    shortened: `upper` of a text column is then absent)."""
+
+    path: str  # local path or URL that DuckDB and PyArrow open
+    rows: int
+    size_bytes: int
+    sequence: int  # order of commits: files of a later commit have a greater one
+    lower: Mapping[str, Any]
+    upper: Mapping[str, Any]
+    partition: Mapping[str, Any] = field(default_factory=dict)
+
+
+class TableView(Protocol):
+    """One table as of one cut."""
+
+    name: str
+    schema: pa.Schema
+    snapshot_id: int | None
+    properties: Mapping[str, str]  # table properties
+
+    def files(self, after_sequence: int = 0) -> Sequence[FileInfo]:
+        """Live data files, those of commits after `after_sequence` only, oldest commit first."""
+
+    def rows(self) -> int:
+        """Number of rows, from metadata."""
+
+    def position(self, stream: str) -> Position:
+        """The position of a stream that feeds this table: found by walking the ancestry of the snapshot.
+
+        Position.start() when the table has never had one. Raises PositionLost when it had one and the history
+        has been cut so that it cannot be found for certain.
+        """
+
+    def facts(self, name: str) -> str | None:
+        """A named fact that a publication left with `note_fact`, found like a position."""
+
+    def field_ids(self) -> Mapping[str, Any]:
+        """Column name -> field id, or {"__duckdb_field_id": id, child: …} for nested ones, as DuckDB's COPY takes it."""
+
+
+class Cut(Protocol):
+    """Several tables at one moment."""
+
+    def table(self, name: str) -> TableView | None:
+        """The table, None when it does not exist."""
+
+    def names(self) -> Sequence[str]:
+        """All tables of the lake, `layer.table`, sorted."""
+
+
+class Publication(Protocol):
+    """Changes of several tables that become visible together. Use as a context manager: leaving it without
+    `commit` discards everything (files of ours that are certain not to be referenced are deleted)."""
+
+    def ensure(self, spec: TableSpec) -> TableView:
+        """The table, made or evolved in this publication when needed. BreakingChangeError when it cannot be."""
+
+    def folder(self, table: str) -> str:
+        """An existing folder in which new data files of the table may be written (any file name)."""
+
+    def append(self, table: str, paths: Sequence[str]) -> None:
+        """Add Parquet files, written with the table's field ids, rows of one partition value each."""
+
+    def remove(self, table: str, paths: Sequence[str]) -> None:
+        """Take live data files out (they were rewritten, or replaced). CommitConflict when one is gone."""
+
+    def write(self, table: str, batches: Iterable[pa.RecordBatch]) -> int:
+        """Write rows (any number, streamed) as new data files and add them; the number of rows."""
+
+    def move(self, table: str, stream: str, start: Position, end: Position) -> None:
+        """Move the stream's position: refused at commit with StalePosition unless the table's position still
+        equals `start` on the partitions that `end` names."""
+
+    def note_fact(self, table: str, name: str, value: str) -> None:
+        """Leave a named fact with the table's new snapshot (checksum, inputs of a model, contract version)."""
+
+    def note(self, record: Mapping[str, Any]) -> None:
+        """Attach JSON-safe facts to the publication's own record (run id, step, dataset, counts)."""
+
+    def commit(self) -> None:
+        """All or nothing. An unknown outcome is settled by looking before this returns.
+
+        Raises CommitConflict (nothing landed, somebody was faster), StalePosition (another run moved the
+        position), OutcomeUnknownError (could not even look), StoreUnavailable, FixInputError (no space, no rights).
+        """
+
+
+class Lake(Protocol):
+    """The tables of a project."""
+
+    def cut(self) -> Cut:
+        """All tables at this moment."""
+
+    def publication(self, step: str) -> AbstractContextManager[Publication]:
+        """Begin a change. `step` is land, refine, derive, replay or run."""
+
+    def publications(self, limit: int = 100) -> Sequence[Mapping[str, Any]]:
+        """The newest publications' records, newest first: id, step, at, tables, and what was noted."""
+
+    def scan(self, table: TableView, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """Rows of a table as of its cut (small tables, tests, proofs)."""
+
+
+class Sink(Protocol):
+    """The two verbs of a store that takes batches."""
+
+    def position(self, stream: str) -> Position:
+        """Where the stream stands in this store."""
+
+    def commit(self, stream: str, batches: Iterable[Batch]) -> int:
+        """All rows and the last end, or nothing; consumes the iterable as it writes. The number of rows."""
