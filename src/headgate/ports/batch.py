@@ -31,6 +31,7 @@ HEADER = "_hg_header"
 ODD = "_hg_odd"
 FILE = "_hg_file"
 LINE = "_hg_line"
+VERSION = "_hg_version"
 
 ODD_TYPE = pa.map_(pa.string(), pa.string())
 INSTANT = pa.timestamp("us", tz="UTC")

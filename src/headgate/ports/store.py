@@ -71,6 +71,9 @@ class TableView(Protocol):
     def facts(self, name: str) -> str | None:
         """A named fact that a publication left with `note_fact`, found like a position."""
 
+    def changes(self, since_snapshot_id: int) -> tuple[Sequence[str], Sequence[str]] | None:
+        """Paths of the data files added and removed since that snapshot; None when it is no longer known."""
+
     def field_ids(self) -> Mapping[str, Any]:
         """Column name -> field id, or {"__duckdb_field_id": id, child: …} for nested ones, as DuckDB's COPY takes it."""
 

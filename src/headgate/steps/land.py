@@ -1,0 +1,145 @@
+"""Land: a source's new rows into bronze, as they came, with the position in the same publication."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from headgate import crash
+from headgate.contract.model import Dataset
+from headgate.errors import DefectError
+from headgate.ports.batch import INGESTED_AT, INSTANT, OFFSET, PARTITION, Batch, Position
+from headgate.ports.source import Source
+from headgate.ports.store import Lake, TableSpec
+from headgate.steps.run import Run
+
+PUBLISH_ROWS = 2_000_000
+PUBLISH_BYTES = 1 << 30
+
+
+@dataclass(slots=True)
+class Landed:
+    """What one land step did to one dataset."""
+
+    rows: int = 0
+    size_bytes: int = 0  # Arrow bytes
+    publications: int = 0
+    start: Position = field(default_factory=Position.start)
+    end: Position = field(default_factory=Position.start)
+
+
+def bronze_name(dataset: Dataset) -> str:
+    """The dataset's bronze table."""
+    return f"bronze.{dataset.name}"
+
+
+def offset_fact(partition: str) -> str:
+    """Name of bronze's fact that holds the next free offset of a partition."""
+    return f"offset:{partition}"
+
+
+def bronze_spec(dataset: Dataset, schema: pa.Schema) -> TableSpec:
+    """Bronze as the source gives it, by day of landing."""
+    ingested = pa.field(INGESTED_AT, INSTANT, nullable=False, metadata={b"doc": b"instant of the run that landed the row"})
+    return TableSpec(
+        name=bronze_name(dataset),
+        schema=schema.append(ingested),
+        partition=((INGESTED_AT, "day"),),
+        comment=f"Raw rows of {dataset.name}, as they came. Append only.",
+    )
+
+
+def land(dataset: Dataset, source: Source, lake: Lake, run: Run) -> Landed:
+    """Read everything new and publish it in groups; each group's rows and end position are one commit.
+
+    Raises what the source raises (rows of published groups stay), StalePosition when another run was faster.
+    """
+    table = bronze_name(dataset)
+    view = lake.cut().table(table)
+    position = view.position(dataset.name) if view else Position.start()
+    landed = Landed(start=position, end=position)
+    spec = bronze_spec(dataset, source.schema())
+    batches = _Groups(source.read(position))
+    while batches.more():
+        with lake.publication("land") as publication:
+            publication.ensure(spec)
+            group = _Group(batches, position, run)
+            publication.write(table, group.rows())
+            if group.end is None:
+                raise DefectError("the source ended without a position for its last rows", where=table, stage="land")
+            crash.point("land: rows written, position not")
+            publication.move(table, dataset.name, position, group.end)
+            for partition, following in group.offsets.items():
+                publication.note_fact(table, offset_fact(partition), str(following))
+            publication.note({"run": run.id, "dataset": dataset.name, "rows": group.count})
+            publication.commit()
+        crash.point("land: published")
+        position = position.advanced(group.end)
+        landed.rows += group.count
+        landed.size_bytes += group.size_bytes
+        landed.publications += 1
+        landed.end = position
+        run.tell("land", dataset=dataset.name, rows=landed.rows)
+    return landed
+
+
+class _Groups:
+    """A source's batches with one batch of look-ahead; empty ones are passed over."""
+
+    def __init__(self, batches: Iterator[Batch]) -> None:
+        self._batches = batches
+        self._next: Batch | None = None
+
+    def more(self) -> bool:
+        """Whether a batch with rows, or the end of rows already taken, is still to come."""
+        while self._next is None:
+            batch = next(self._batches, None)
+            if batch is None:
+                return False
+            if batch.rows.num_rows:
+                self._next = batch
+        return True
+
+    def take(self) -> Batch | None:
+        """The next batch, also an empty one."""
+        if self._next is not None:
+            batch, self._next = self._next, None
+            return batch
+        return next(self._batches, None)
+
+
+class _Group:
+    """The batches of one publication: up to the first end past the size that makes a publication worth it."""
+
+    def __init__(self, batches: _Groups, start: Position, run: Run) -> None:
+        self._batches = batches
+        self._run = run
+        self._start = start
+        self.end: Position | None = None
+        self.count = 0
+        self.size_bytes = 0
+        self.offsets: dict[str, int] = {}
+
+    def rows(self) -> Iterator[pa.RecordBatch]:
+        at = pa.scalar(self._run.at_us, pa.int64()).cast(INSTANT)
+        while (batch := self._batches.take()) is not None:
+            self.end = batch.end
+            rows = batch.rows
+            if rows.num_rows:
+                self.count += rows.num_rows
+                self.size_bytes += rows.nbytes
+                self._note_offsets(rows)
+                yield rows.append_column(
+                    pa.field(INGESTED_AT, INSTANT, nullable=False), pa.repeat(at, rows.num_rows)
+                )
+            if batch.end is not None and (self.count >= PUBLISH_ROWS or self.size_bytes >= PUBLISH_BYTES):
+                return
+
+    def _note_offsets(self, rows: pa.RecordBatch) -> None:
+        table = pa.table({PARTITION: rows.column(PARTITION), OFFSET: rows.column(OFFSET)})
+        for row in table.group_by(PARTITION).aggregate([(OFFSET, "max")]).to_pylist():
+            partition, following = row[PARTITION], row[f"{OFFSET}_max"] + 1
+            self.offsets[partition] = max(following, self.offsets.get(partition, 0))
+

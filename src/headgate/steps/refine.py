@@ -1,0 +1,311 @@
+"""Refine: bronze rows get their one verdict each; silver, quarantine and ledger move together with the position."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+
+from headgate import crash
+from headgate.contract.model import Dataset
+from headgate.contract.to_arrow import Layout, ledger_schema, quarantine_schema, silver_layout, silver_schema
+from headgate.errors import BudgetExceeded
+from headgate.ports.batch import OFFSET, PARTITION, VERSION, Position
+from headgate.ports.engine import QUARANTINED, VERDICTS, Engine, Output, Refined, RefineJob, Span
+from headgate.ports.store import Cut, FileInfo, Lake, Publication, TableSpec, TableView
+from headgate.steps.land import bronze_name, offset_fact
+from headgate.steps.run import Run
+
+JUDGE_ROWS = 2_000_000  # bronze rows per publication
+LAYERS = ("silver", "quarantine", "ledger")
+
+
+@dataclass(slots=True)
+class Judged:
+    """What one refine step did to one dataset: the sum over its publications."""
+
+    read: int = 0
+    publications: int = 0
+    verdicts: dict[str, dict[str, int]] = field(default_factory=dict)  # partition -> verdict -> rows
+    replaced: int = 0
+    reasons: dict[str, int] = field(default_factory=dict)
+    warnings: dict[str, int] = field(default_factory=dict)
+    spans: dict[str, tuple[int, int]] = field(default_factory=dict)  # partition -> offsets judged
+
+    def total(self, verdict: str) -> int:
+        """Rows that got this verdict, over all partitions."""
+        return sum(one.get(verdict, 0) for one in self.verdicts.values())
+
+    def add(self, refined: Refined, spans: Sequence[Span]) -> None:
+        """Take in one publication's result."""
+        for partition, counts in refined.verdicts.items():
+            mine = self.verdicts.setdefault(partition, dict.fromkeys(VERDICTS, 0))
+            for verdict, rows in counts.items():
+                mine[verdict] = mine.get(verdict, 0) + rows
+                self.read += rows
+        for mine, theirs in ((self.reasons, refined.reasons), (self.warnings, refined.warnings)):
+            for rule, rows in theirs.items():
+                mine[rule] = mine.get(rule, 0) + rows
+        self.replaced += refined.replaced
+        self.publications += 1
+        for span in spans:
+            start, _ = self.spans.get(span.partition, (span.start, span.stop))
+            self.spans[span.partition] = (start, span.stop)
+
+
+def stream_of(dataset: Dataset) -> str:
+    """The stream whose position silver keeps: bronze's offsets."""
+    return bronze_name(dataset)
+
+
+def pending(dataset: Dataset, cut: Cut) -> list[Span]:
+    """Bronze rows that have no verdict yet, per partition."""
+    bronze = cut.table(bronze_name(dataset))
+    if bronze is None:
+        return []
+    silver = cut.table(f"silver.{dataset.name}")
+    judged = silver.position(stream_of(dataset)).tokens if silver else {}
+    spans = []
+    for partition in sorted(bronze.position(dataset.name).tokens):
+        start, stop = int(judged.get(partition, 0)), int(bronze.facts(offset_fact(partition)) or 0)
+        if stop > start:
+            spans.append(Span(partition, start, stop))
+    return spans
+
+
+def refine(dataset: Dataset, lake: Lake, engine: Engine, run: Run, *, rebuild: bool = False) -> Judged:
+    """Judge everything that bronze holds and silver has not seen; with `rebuild`, everything anew.
+
+    Raises BudgetExceeded after the last publication when more rows failed than the contract allows: silver and
+    quarantine stay as judged, gold must not be built.
+    """
+    judged = Judged()
+    if rebuild:
+        _rebuild(dataset, lake, engine, run, judged)
+    while spans := _portion(pending(dataset, cut := lake.cut())):
+        with lake.publication("refine") as publication:
+            step = _Step(dataset, cut, publication, run)
+            refined = engine.refine(step.job(spans))
+            step.apply(refined)
+            step.advance(spans, refined, last=not _rest(dataset, cut, spans))
+            crash.point("refine: files written, not published")
+            publication.commit()
+        crash.point("refine: published")
+        judged.add(refined, spans)
+        run.tell("refine", dataset=dataset.name, rows=judged.read, quarantined=judged.total(QUARANTINED))
+    return judged
+
+
+def _portion(spans: list[Span]) -> list[Span]:
+    """The first rows of each partition, about JUDGE_ROWS in all."""
+    if not spans:
+        return []
+    each = max(1, JUDGE_ROWS // len(spans))
+    return [Span(s.partition, s.start, min(s.stop, s.start + each)) for s in spans]
+
+
+def _rest(dataset: Dataset, cut: Cut, done: Sequence[Span]) -> bool:
+    stops = {s.partition: s.stop for s in done}
+    return any(stops.get(s.partition, s.start) < s.stop for s in pending(dataset, cut))
+
+
+def _rebuild(dataset: Dataset, lake: Lake, engine: Engine, run: Run, judged: Judged) -> None:
+    """Judge all of bronze from the beginning and swap silver, quarantine and ledger in one publication."""
+    cut = lake.cut()
+    bronze = cut.table(bronze_name(dataset))
+    if bronze is None:
+        return
+    spans = []
+    for partition in sorted(bronze.position(dataset.name).tokens):
+        stop = int(bronze.facts(offset_fact(partition)) or 0)
+        if stop:
+            spans.append(Span(partition, 0, stop))
+    if not spans:
+        return
+    with lake.publication("refine") as publication:
+        step = _Step(dataset, cut, publication, run, fresh=True)
+        refined = engine.refine(step.job(spans))
+        step.clear()
+        step.apply(refined)
+        step.advance(spans, refined, last=True)
+        crash.point("rebuild: files written, not published")
+        publication.commit()
+    judged.add(refined, spans)
+
+
+class _Step:
+    """One publication of silver, quarantine and ledger."""
+
+    def __init__(
+        self, dataset: Dataset, cut: Cut, publication: Publication, run: Run, *, fresh: bool = False
+    ) -> None:
+        self.dataset, self.publication, self.run, self.fresh = dataset, publication, run, fresh
+        bronze = cut.table(bronze_name(dataset))
+        if bronze is None:  # the callers have looked
+            raise KeyError(bronze_name(dataset))
+        self.bronze = bronze
+        versioned = VERSION in bronze.schema.names
+        self.specs = specs(dataset, versioned=versioned)
+        self.views = {layer: publication.ensure(spec) for layer, spec in self.specs.items()}
+        self.before: dict[str, TableView | None] = {layer: cut.table(self.specs[layer].name) for layer in LAYERS}
+
+    def job(
+        self, spans: Sequence[Span], *, only: pa.Table | None = None, replay: bool = False
+    ) -> RefineJob:
+        silver, ledger = self.before["silver"], self.before["ledger"]
+        seen = 0 if self.fresh or replay or silver is None else int(silver.facts("bronze_sequence") or 0)
+        return RefineJob(
+            dataset=self.dataset,
+            bronze=[f for f in self.bronze.files(after_sequence=seen) if _touches(f, spans)],
+            bronze_schema=self.bronze.schema,
+            spans=spans,
+            silver=[] if self.fresh or silver is None else silver.files(),
+            ledger=[] if self.fresh or ledger is None else ledger.files(),
+            outputs={layer: self._output(layer) for layer in LAYERS},
+            run_id=self.run.id,
+            judged_at_us=self.run.at_us,
+            only=only,
+            replay=replay,
+        )
+
+    def _output(self, layer: str) -> Output:
+        view, spec = self.views[layer], self.specs[layer]
+        return Output(
+            folder=self.publication.folder(spec.name),
+            schema=view.schema,
+            field_ids=view.field_ids(),
+            partition=spec.partition,
+            sort=spec.sort,
+        )
+
+    def clear(self) -> None:
+        """Take every present file out."""
+        for layer in LAYERS:
+            view = self.before[layer]
+            if view is not None:
+                self.publication.remove(self.specs[layer].name, [f.path for f in view.files()])
+
+    def apply(self, refined: Refined) -> None:
+        """Swap the files that the engine rewrote and add the new ones."""
+        for layer in LAYERS:
+            name = self.specs[layer].name
+            if removed := refined.removed.get(layer):
+                self.publication.remove(name, removed)
+            if added := refined.added.get(layer):
+                self.publication.append(name, added)
+
+    def advance(self, spans: Sequence[Span], refined: Refined, *, last: bool) -> None:
+        """Move silver's position and leave the facts that audit and the next run need."""
+        name, stream = self.specs["silver"].name, stream_of(self.dataset)
+        silver = self.before["silver"]
+        held = silver.position(stream) if silver else Position.start()
+        end = Position({s.partition: str(s.stop) for s in spans})
+        self.publication.move(name, stream, held, end)
+        if last:
+            newest = max((f.sequence for f in self.bronze.files()), default=0) if self.fresh else self._newest()
+            self.publication.note_fact(name, "bronze_sequence", str(newest))
+        self.seal(refined)
+
+    def seal(self, refined: Refined) -> None:
+        """Facts about silver's content: its checksum, and the contract it follows."""
+        name, silver = self.specs["silver"].name, self.before["silver"]
+        held = 0 if self.fresh or silver is None else int(silver.facts("checksum") or 0)
+        self.publication.note_fact(name, "checksum", str(held + refined.checksum))
+        self.publication.note_fact(name, "contract", self.dataset.contract_version)
+        verdicts: dict[str, int] = {}
+        for counts in refined.verdicts.values():
+            for verdict, rows in counts.items():
+                verdicts[verdict] = verdicts.get(verdict, 0) + rows
+        self.publication.note(
+            {
+                "run": self.run.id,
+                "dataset": self.dataset.name,
+                "verdicts": verdicts,
+                "replaced": refined.replaced,
+                "partitions": refined.verdicts,
+            }
+        )
+
+    def _newest(self) -> int:
+        silver = self.before["silver"]
+        seen = int(silver.facts("bronze_sequence") or 0) if silver else 0
+        return max((f.sequence for f in self.bronze.files(after_sequence=seen)), default=seen)
+
+
+def specs(dataset: Dataset, *, versioned: bool) -> dict[str, TableSpec]:
+    """How silver, quarantine and ledger of a dataset should be."""
+    layout: Layout = silver_layout(dataset)
+    return {
+        "silver": TableSpec(
+            name=f"silver.{dataset.name}",
+            schema=silver_schema(dataset, version_column=versioned),
+            partition=layout.partition,
+            sort=layout.sort,
+            key=layout.key,
+            comment=dataset.description,
+        ),
+        "quarantine": TableSpec(
+            name=f"quarantine.{dataset.name}",
+            schema=quarantine_schema(),
+            comment=f"Rows of {dataset.name} that break the contract, whole, with every reason.",
+        ),
+        "ledger": TableSpec(
+            name=f"ledger.{dataset.name}",
+            schema=ledger_schema(),
+            comment=f"Rows of {dataset.name} that are duplicates, superseded or dropped by a declared rule.",
+        ),
+    }
+
+
+def _touches(info: FileInfo, spans: Sequence[Span]) -> bool:
+    """Whether a bronze file can hold rows of a span, by its bounds."""
+    low, high = info.lower.get(OFFSET), info.upper.get(OFFSET)
+    first, final = info.lower.get(PARTITION), info.upper.get(PARTITION)
+    for span in spans:
+        if low is not None and low >= span.stop:
+            continue
+        if high is not None and high < span.start:
+            continue
+        if first is not None and final is not None and not first <= span.partition <= final:
+            continue
+        return True
+    return False
+
+
+def check_budget(dataset: Dataset, judged: Judged) -> BudgetExceeded | None:
+    """The error to raise when a run rejected more rows than the contract allows, or None."""
+    rejected = judged.total(QUARANTINED)
+    top = sorted(judged.reasons.items(), key=lambda item: -item[1])[:3]
+    why = ", ".join(f"{rule} {rows:,}" for rule, rows in top)
+    if dataset.error_budget and dataset.error_budget.exceeded(rejected, judged.read):
+        return _exceeded(dataset, f"{rejected:,} of {judged.read:,} rows were quarantined ({why})", dataset.error_budget)
+    for rule in dataset.rules:
+        failed = judged.reasons.get(rule.id, 0) + judged.warnings.get(rule.id, 0)
+        if rule.tolerance and rule.tolerance.exceeded(failed, judged.read):
+            return _exceeded(dataset, f"{failed:,} of {judged.read:,} rows break {rule.id}", rule.tolerance)
+    return None
+
+
+def _exceeded(dataset: Dataset, what: str, budget: Any) -> BudgetExceeded:
+    limit = f"{Decimal(budget.limit).normalize():f}{' percent' if budget.percent else ' rows'}"
+    return BudgetExceeded(
+        f"{what}; the contract allows {limit}. Gold was not touched.",
+        where=f"silver.{dataset.name}",
+        hint=f"headgate quarantine list {dataset.name}; correct the contract or the source, then: headgate quarantine "
+        f"replay {dataset.name}; or accept the loss once: headgate run --accept-quarantine",
+        stage="refine",
+    )
+
+
+def hold_fact(judged: Judged) -> str:
+    """The fact that keeps gold closed until the rejected rows of these spans are dealt with."""
+    return json.dumps({"read": judged.read, "spans": judged.spans}, sort_keys=True)
+
+
+def outcome_facts(judged: Judged) -> Mapping[str, int]:
+    """Totals by verdict."""
+    return {verdict: judged.total(verdict) for verdict in VERDICTS}
