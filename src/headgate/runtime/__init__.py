@@ -1,0 +1,1 @@
+"""Where things run: projects, wiring, the run loop, its records."""

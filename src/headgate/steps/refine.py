@@ -21,6 +21,7 @@ from headgate.steps.land import bronze_name, offset_fact
 from headgate.steps.run import Run
 
 JUDGE_ROWS = 2_000_000  # bronze rows per publication
+HOLD = "hold"  # silver's fact that keeps gold closed after a run past its error budget
 LAYERS = ("silver", "quarantine", "ledger")
 
 
@@ -88,14 +89,15 @@ def refine(dataset: Dataset, lake: Lake, engine: Engine, run: Run, *, rebuild: b
         _rebuild(dataset, lake, engine, run, judged)
     while spans := _portion(pending(dataset, cut := lake.cut())):
         with lake.publication("refine") as publication:
-            step = _Step(dataset, cut, publication, run)
+            step = Step(dataset, cut, publication, run)
             refined = engine.refine(step.job(spans))
+            judged.add(refined, spans)
             step.apply(refined)
             step.advance(spans, refined, last=not _rest(dataset, cut, spans))
+            step.hold(judged)
             crash.point("refine: files written, not published")
             publication.commit()
         crash.point("refine: published")
-        judged.add(refined, spans)
         run.tell("refine", dataset=dataset.name, rows=judged.read, quarantined=judged.total(QUARANTINED))
     return judged
 
@@ -127,17 +129,18 @@ def _rebuild(dataset: Dataset, lake: Lake, engine: Engine, run: Run, judged: Jud
     if not spans:
         return
     with lake.publication("refine") as publication:
-        step = _Step(dataset, cut, publication, run, fresh=True)
+        step = Step(dataset, cut, publication, run, fresh=True)
         refined = engine.refine(step.job(spans))
         step.clear()
         step.apply(refined)
+        judged.add(refined, spans)
         step.advance(spans, refined, last=True)
+        step.hold(judged)
         crash.point("rebuild: files written, not published")
         publication.commit()
-    judged.add(refined, spans)
 
 
-class _Step:
+class Step:
     """One publication of silver, quarantine and ledger."""
 
     def __init__(
@@ -229,6 +232,13 @@ class _Step:
                 "partitions": refined.verdicts,
             }
         )
+
+    def hold(self, judged: Judged) -> None:
+        """Keep gold closed until the rejects of these spans are replayed or accepted."""
+        if check_budget(self.dataset, judged):
+            self.publication.note_fact(self.specs["silver"].name, HOLD, hold_fact(judged))
+        elif self.fresh:
+            self.publication.note_fact(self.specs["silver"].name, HOLD, "")
 
     def _newest(self) -> int:
         silver = self.before["silver"]

@@ -1,0 +1,114 @@
+"""headgate.yaml: where things run. Every setting has a default, and the file may be missing."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from headgate.contract.model import Place
+from headgate.errors import ContractSyntaxError, UnknownKindError
+
+FILE = "headgate.yaml"
+CATALOGS = ("sqlite",)
+ENGINES = ("duckdb",)
+
+
+@dataclass(frozen=True, slots=True)
+class LakeSettings:
+    """Where the tables are: `catalog` kind, `warehouse` folder or URL (relative to the project)."""
+
+    catalog: str = "sqlite"
+    warehouse: str = ".headgate/lake"
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetSettings:
+    """How one dataset is read: which server of its contract, and the source's own settings."""
+
+    server: str | None = None
+    read: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The whole file. `state` is the folder for run records and caches."""
+
+    lake: LakeSettings = LakeSettings()
+    engine: str = "duckdb"
+    engine_options: Mapping[str, Any] = field(default_factory=dict)
+    datasets: Mapping[str, DatasetSettings] = field(default_factory=dict)
+    dataset_places: Mapping[str, Place] = field(default_factory=dict)
+    serve: Sequence[Mapping[str, Any]] = ()
+    state: Path = Path(".headgate")
+
+
+_KEYS = {
+    "": ("lake", "engine", "engine_options", "datasets", "serve"),
+    "lake": ("catalog", "warehouse"),
+    "dataset": ("server", "read"),
+    "engine_options": ("threads", "memory_limit"),
+}
+
+
+def load(folder: Path) -> Settings:
+    """The project file of a folder, or all defaults. Raises ContractSyntaxError with file:line:column."""
+    path = folder / FILE
+    if not path.is_file():
+        return Settings(state=folder / ".headgate")
+    from headgate.contract.yaml_reader import read_yaml
+
+    document = read_yaml(path)
+    value = document.value
+    if value is None:
+        return Settings(state=folder / ".headgate")
+    reader = _Reader(document)
+    reader.mapping((), value, "")
+    lake = reader.mapping(("lake",), value.get("lake") or {}, "lake")
+    reader.one_of(("lake", "catalog"), lake.get("catalog", "sqlite"), CATALOGS, "catalog")
+    reader.one_of(("engine",), value.get("engine", "duckdb"), ENGINES, "engine")
+    datasets, places = {}, {}
+    for name, one in reader.mapping(("datasets",), value.get("datasets") or {}, None).items():
+        settings = reader.mapping(("datasets", name), one or {}, "dataset")
+        read = reader.mapping(("datasets", name, "read"), settings.get("read") or {}, None)
+        datasets[name] = DatasetSettings(settings.get("server"), read)
+        places[name] = document.place(("datasets", name))
+    return Settings(
+        lake=LakeSettings(**lake),
+        engine=value.get("engine", "duckdb"),
+        engine_options=reader.mapping(("engine_options",), value.get("engine_options") or {}, "engine_options"),
+        datasets=datasets,
+        dataset_places=places,
+        serve=value.get("serve") or (),
+        state=folder / ".headgate",
+    )
+
+
+class _Reader:
+    """Checks shapes and names, with places."""
+
+    def __init__(self, document: Any) -> None:
+        self.document = document
+
+    def mapping(self, path: tuple[Any, ...], value: Any, keys: str | None) -> dict[str, Any]:
+        """The mapping at a path, with only the keys of that section."""
+        if not isinstance(value, dict):
+            raise ContractSyntaxError(f"{'.'.join(path) or FILE} must be a mapping", where=str(self.document.place(path)))
+        for key in value:
+            if keys is not None and key not in _KEYS[keys]:
+                near = difflib.get_close_matches(str(key), _KEYS[keys], 1)
+                raise ContractSyntaxError(
+                    f"unknown setting {key}",
+                    where=str(self.document.place((*path, key))),
+                    hint=f"did you mean {near[0]}?" if near else f"settings here: {', '.join(_KEYS[keys])}",
+                )
+        return dict(value)
+
+    def one_of(self, path: tuple[Any, ...], value: Any, known: Sequence[str], what: str) -> None:
+        """Refuse a kind that does not exist."""
+        if value not in known:
+            raise UnknownKindError(
+                f"unknown {what} {value!r}", where=str(self.document.place(path)), hint=f"known: {', '.join(known)}"
+            )

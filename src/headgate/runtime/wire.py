@@ -1,0 +1,99 @@
+"""Puts a project together: the kind in a contract *is* the name of the module that serves it."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from headgate.contract.model import Dataset, Server
+from headgate.errors import FixInputError, UnknownKindError
+from headgate.ports.engine import Engine
+from headgate.ports.source import Source
+from headgate.ports.store import Lake
+from headgate.runtime.variables import resolve
+
+if TYPE_CHECKING:
+    from headgate.runtime.project import Project
+
+_SPELLINGS = {"postgresql": "postgres", "local": "files"}  # the standard has two names for these
+_KIND = re.compile(r"[a-z][a-z0-9_]{0,31}")
+
+
+def connect(project: Project, dataset: Dataset) -> Source:
+    """The dataset's source, with every variable resolved. Errors name the server's place in the contract."""
+    settings = project.settings.datasets.get(dataset.name)
+    server = choose_server(dataset, settings.server if settings else None)
+    where = str(server.place or dataset.name)
+    options = resolve(dict(server.options), project.env, where) | {"_base": str(project.folder)}
+    read: Mapping[str, Any] = resolve(dict(settings.read), project.env, "headgate.yaml") if settings else {}
+    module = source_module(server.kind, where)
+    resolved = Server(server.name, server.kind, options, server.place)
+    source: Source = module.connect(dataset, resolved, read)
+    return source
+
+
+def choose_server(dataset: Dataset, name: str | None) -> Server:
+    """The server to read from: the named one, or the contract's first."""
+    for server in dataset.servers:
+        if name is None or server.name == name:
+            return server
+    known = ", ".join(s.name for s in dataset.servers) or "none"
+    raise FixInputError(
+        f"no server {name}" if name else "the contract names no server to read from",
+        where=str(dataset.place or dataset.name),
+        hint=f"servers in the contract: {known}",
+    )
+
+
+def source_module(kind: str, where: str) -> Any:
+    """The connector's module: ours, or one that another package offers as entry point `headgate.sources`."""
+    name = _SPELLINGS.get(kind, kind)
+    if _KIND.fullmatch(name):
+        full = f"headgate.sources.{name}"
+        try:
+            return importlib.import_module(full)
+        except ModuleNotFoundError as cause:
+            if cause.name != full:
+                raise
+        for found in entry_points(group="headgate.sources", name=name):
+            return found.load()
+    raise UnknownKindError(
+        f"no source of kind {kind!r}", where=where, hint=f"kinds: {', '.join(source_kinds())}", stage="extract"
+    )
+
+
+def source_kinds() -> list[str]:
+    """Kinds that can be read."""
+    import pkgutil
+
+    import headgate.sources
+
+    ours = [m.name for m in pkgutil.iter_modules(headgate.sources.__path__) if "_" not in m.name]
+    return sorted({*ours, *_SPELLINGS, *(e.name for e in entry_points(group="headgate.sources"))})
+
+
+def lake_settings(project: Project) -> dict[str, Any]:
+    """The lake's settings with paths made absolute."""
+    lake = project.settings.lake
+    warehouse = str(resolve(lake.warehouse, project.env, "headgate.yaml"))
+    return {"catalog": lake.catalog, "warehouse": str((project.folder / Path(warehouse)).resolve())}
+
+
+def open_lake(project: Project) -> Lake:
+    """The project's lake, made when it does not exist."""
+    from headgate.stores.iceberg import open_lake as open_iceberg
+
+    return open_iceberg(lake_settings(project))
+
+
+def open_engine(project: Project) -> Engine:
+    """The project's engine."""
+    module = importlib.import_module(f"headgate.engines.{project.settings.engine}")
+    engine: Engine = module.open_engine(
+        {**project.settings.engine_options, "temp_directory": str(project.settings.state / "tmp")}
+    )
+    return engine

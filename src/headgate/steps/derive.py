@@ -1,0 +1,223 @@
+"""Derive: gold models in the order of their references; all that changed is published together."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from graphlib import CycleError, TopologicalSorter
+from typing import Any
+
+import pyarrow as pa
+
+from headgate import crash
+from headgate.contract.to_sql import literal, quote
+from headgate.errors import FixInputError
+from headgate.ports.batch import Position
+from headgate.ports.engine import Engine, Output
+from headgate.ports.store import Cut, FileInfo, Lake, Publication, TableSpec, TableView
+from headgate.steps.run import Run
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """One gold table: a query, and how it is kept. `incremental` names the column whose values are rebuilt when
+    source rows with that value of `over` changed; `source` is the silver table that `over` reads."""
+
+    name: str
+    sql: str
+    file: str
+    description: str = ""
+    tags: tuple[str, ...] = ()
+    incremental: str | None = None
+    over: str | None = None
+    source: str | None = None
+
+    @property
+    def table(self) -> str:
+        """The gold table."""
+        return f"gold.{self.name}"
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes when the query or the way it is kept changes."""
+        text = json.dumps([self.sql, self.incremental, self.over, self.source])
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+@dataclass(slots=True)
+class Derived:
+    """What one derive step did."""
+
+    built: dict[str, int] = field(default_factory=dict)  # model -> rows of the table
+    kept: list[str] = field(default_factory=list)
+    partly: dict[str, int] = field(default_factory=dict)  # model -> values of its incremental column rebuilt
+
+
+class _Fresh:
+    """A gold table as this publication will leave it: what later models of the same run read."""
+
+    def __init__(self, name: str, schema: pa.Schema, files: Sequence[FileInfo]) -> None:
+        self.name, self.schema, self._files = name, schema, files
+        self.snapshot_id: int | None = None
+        self.properties: Mapping[str, str] = {}
+
+    def files(self, after_sequence: int = 0) -> Sequence[FileInfo]:
+        return [f for f in self._files if f.sequence > after_sequence or not after_sequence]
+
+    def rows(self) -> int:
+        return sum(f.rows for f in self._files)
+
+    def position(self, stream: str) -> Position:  # noqa: ARG002
+        return Position.start()
+
+    def facts(self, name: str) -> str | None:  # noqa: ARG002
+        return None
+
+    def changes(self, since_snapshot_id: int) -> tuple[Sequence[str], Sequence[str]] | None:  # noqa: ARG002
+        return None
+
+    def field_ids(self) -> Mapping[str, Any]:
+        return {}
+
+
+def ordered(models: Sequence[Model], engine: Engine) -> list[tuple[Model, list[str]]]:
+    """The models, each after those it reads, with the tables it reads (`layer.table`).
+
+    Raises FixInputError for a circle, naming it.
+    """
+    names = {m.name: m for m in models}
+    reads: dict[str, list[str]] = {}
+    for model in models:
+        tables = []
+        for reference in engine.references(model.sql):
+            layer, _, name = reference.rpartition(".")
+            tables.append(f"{layer or 'gold'}.{name}")
+        reads[model.name] = tables
+    graph = {n: {t.removeprefix("gold.") for t in tables if t.removeprefix("gold.") in names and t.startswith("gold.")} for n, tables in reads.items()}
+    try:
+        order = list(TopologicalSorter(graph).static_order())
+    except CycleError as cause:
+        circle = " -> ".join(cause.args[1])
+        raise FixInputError(f"models read each other in a circle: {circle}", where=names[cause.args[1][0]].file) from cause
+    return [(names[n], reads[n]) for n in order]
+
+
+def derive(models: Sequence[Model], lake: Lake, engine: Engine, run: Run, *, rebuild: bool = False) -> Derived:
+    """Build what changed: a model runs when its query or a table that it reads changed since it was built."""
+    derived = Derived()
+    if not models:
+        return derived
+    cut = lake.cut()
+    with lake.publication("derive") as publication:
+        tables: dict[str, TableView] = {n: v for n in cut.names() if (v := cut.table(n)) is not None}
+        fresh: set[str] = set()
+        for model, reads in ordered(models, engine):
+            _exist(model, reads, tables)
+            inputs = {t: str(tables[t].snapshot_id) for t in reads}
+            held = cut.table(model.table)
+            same = held is not None and held.facts("model") == model.fingerprint
+            if same and not rebuild and not fresh & set(reads) and held and held.facts("inputs") == json.dumps(inputs, sort_keys=True):
+                derived.kept.append(model.name)
+                continue
+            built = _Build(model, tables, held if same and not rebuild else None, publication, engine)
+            files = built.run(fresh)
+            tables[model.table] = _Fresh(model.table, built.schema, files)  # type: ignore[assignment]
+            fresh.add(model.table)
+            publication.note_fact(model.table, "model", model.fingerprint)
+            publication.note_fact(model.table, "inputs", json.dumps(inputs, sort_keys=True))
+            derived.built[model.name] = sum(f.rows for f in files)
+            if built.values is not None:
+                derived.partly[model.name] = built.values
+            run.tell("derive", model=model.name, rows=derived.built[model.name])
+        if derived.built:
+            publication.note({"run": run.id, "models": derived.built})
+            crash.point("derive: files written, not published")
+            publication.commit()
+    return derived
+
+
+def _exist(model: Model, reads: Sequence[str], tables: Mapping[str, TableView]) -> None:
+    for table in reads:
+        if table not in tables:
+            known = ", ".join(sorted(tables)) or "none yet"
+            raise FixInputError(
+                f"model {model.name} reads {table}, which does not exist",
+                where=model.file,
+                hint=f"tables: {known}",
+                stage="derive",
+            )
+
+
+class _Build:
+    """One model's new files."""
+
+    def __init__(
+        self,
+        model: Model,
+        tables: Mapping[str, TableView],
+        held: TableView | None,
+        publication: Publication,
+        engine: Engine,
+    ) -> None:
+        self.model, self.tables, self.publication, self.engine = model, tables, publication, engine
+        self.held = held
+        self.present = tables.get(model.table)
+        self.schema = engine.describe(model.sql, tables)
+        self.values: int | None = None
+
+    def run(self, fresh: set[str]) -> list[FileInfo]:
+        """Write the model's files and say what the table holds afterwards."""
+        spec = TableSpec(self.model.table, _nullable(self.schema), comment=self.model.description)
+        view = self.publication.ensure(spec)
+        output = Output(self.publication.folder(spec.name), view.schema, view.field_ids())
+        sql = self._changed_only(fresh) or self.model.sql
+        paths = list(self.engine.derive(sql, self.tables, output))
+        if self.present is not None:
+            self.publication.remove(spec.name, [f.path for f in self.present.files()])
+        self.publication.append(spec.name, paths)
+        return [_info(path) for path in paths]
+
+    def _changed_only(self, fresh: set[str]) -> str | None:
+        """The query that keeps unchanged values of the incremental column and recomputes the others, or None."""
+        model, held = self.model, self.held
+        source = f"silver.{model.source}" if model.source and "." not in model.source else model.source
+        if held is None or not model.incremental or not model.over or source is None or fresh & set(self.tables[source].name):
+            return None
+        before = json.loads(held.facts("inputs") or "{}").get(source)
+        changes = self.tables[source].changes(int(before)) if before and before != "None" else None
+        if changes is None:
+            return None
+        values = self._values([*changes[0], *changes[1]], model.over)
+        self.values = len(values)
+        column = quote(model.incremental)
+        listed = ", ".join(values) or "null"
+        kept = f"select * from {quote('gold')}.{quote(model.name)} where {column} not in ({listed})" if values else f"select * from {quote('gold')}.{quote(model.name)}"
+        if not values:
+            return kept
+        inner = model.sql.rstrip().rstrip(";")
+        return f"{kept} union all by name select * from (\n{inner}\n) where {column} in ({listed})"
+
+    def _values(self, paths: Sequence[str], over: str) -> list[str]:
+        if not paths:
+            return []
+        view = _Fresh("changed.rows", self.tables[_silver(self.model)].schema, [_info(p) for p in paths])
+        reader = self.engine.query(f"select distinct ({over})::varchar as v from changed.rows", {"changed.rows": view})
+        return sorted(literal(v) for v in reader.read_all()["v"].to_pylist() if v is not None)
+
+
+def _silver(model: Model) -> str:
+    source = model.source or ""
+    return source if "." in source else f"silver.{source}"
+
+
+def _nullable(schema: pa.Schema) -> pa.Schema:
+    return pa.schema([pa.field(f.name, f.type, nullable=True) for f in schema])
+
+
+def _info(path: str) -> FileInfo:
+    import pyarrow.parquet as pq
+
+    footer = pq.read_metadata(path)
+    return FileInfo(path, footer.num_rows, footer.serialized_size, 0, {}, {})
