@@ -1,0 +1,56 @@
+"""Checks of whole tables after a run, and freshness."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from headgate.contract.model import Dataset
+from headgate.contract.to_sql import check_query, quote
+
+if TYPE_CHECKING:
+    from headgate.runtime.project import Project
+
+
+def check_tables(project: Project, dataset: Dataset) -> list[dict[str, Any]]:
+    """Every table check of the contract against silver: id, metric, value, passed, severity."""
+    results = []
+    table = f"{quote('silver')}.{quote(dataset.name)}"
+    for check in dataset.checks:
+        answer = project.query(check_query(check, dataset, table)).to_pylist()
+        value = next(iter(answer[0].values())) if answer else None
+        results.append(
+            {
+                "id": check.id,
+                "metric": check.metric,
+                "value": None if value is None else str(value),
+                "operator": check.operator,
+                "expected": check.value if isinstance(check.value, list | tuple) else str(check.value),
+                "passed": value is not None and holds(check.operator, Decimal(str(value)), check.value),
+                "severity": str(check.severity),
+            }
+        )
+    return results
+
+
+def holds(operator: str, value: Decimal, expected: Any) -> bool:
+    """Whether `value operator expected` is true, with ODCS operators."""
+    if operator in ("mustBeBetween", "mustNotBeBetween"):
+        low, high = (Decimal(str(x)) for x in expected)
+        return (low <= value <= high) == (operator == "mustBeBetween")
+    other = Decimal(str(expected))
+    match operator:
+        case "mustBe":
+            return value == other
+        case "mustNotBe":
+            return value != other
+        case "mustBeGreaterThan":
+            return value > other
+        case "mustBeGreaterOrEqualTo":
+            return value >= other
+        case "mustBeLessThan":
+            return value < other
+        case "mustBeLessOrEqualTo":
+            return value <= other
+        case _:
+            raise ValueError(operator)

@@ -1,0 +1,183 @@
+"""The run: land, refine, derive, for what is selected; then the record."""
+
+from __future__ import annotations
+
+import resource
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import headgate
+from headgate import crash
+from headgate.contract.model import Dataset, Severity
+from headgate.errors import BudgetExceeded, DefectError, FixInputError, HeadgateError
+from headgate.ports.engine import VERDICTS
+from headgate.runtime.checks import check_tables
+from headgate.runtime.record import FAILED, DatasetRecord, RunRecord, write_record
+from headgate.runtime.select import Node, select
+from headgate.runtime.wire import connect
+from headgate.steps.derive import Derived, derive, ordered
+from headgate.steps.land import land
+from headgate.steps.refine import HOLD, Judged, check_budget, refine
+from headgate.steps.replay import release
+from headgate.steps.run import Run
+
+if TYPE_CHECKING:
+    from headgate.runtime.project import Project
+
+
+def new_run(tell: Callable[..., None] | None = None) -> Run:
+    """A run that begins now. Ids sort by time."""
+    at = datetime.now(UTC)
+    run_id = f"{at:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
+    return Run(run_id, at, tell) if tell else Run(run_id, at)
+
+
+def nodes_of(project: Project) -> dict[str, Node]:
+    """Everything that can run, with what it needs."""
+    nodes: dict[str, Node] = {}
+    for dataset in project.datasets:
+        bronze, silver = f"bronze.{dataset.name}", f"silver.{dataset.name}"
+        nodes[bronze] = Node(bronze, tags=dataset.tags)
+        nodes[silver] = Node(silver, (bronze,), dataset.tags)
+    if project.models:
+        for model, reads in ordered(project.models, project.engine):
+            nodes[model.table] = Node(model.table, tuple(t for t in reads if t in nodes), model.tags)
+    return nodes
+
+
+def run(
+    project: Project,
+    selections: Sequence[str] = (),
+    *,
+    full_refresh: bool = False,
+    accept_quarantine: bool = False,
+    tell: Callable[..., None] | None = None,
+) -> RunRecord:
+    """Run what is selected and return the record; a failed run leaves its record too and raises.
+
+    `full_refresh` judges all of bronze anew and rebuilds silver, quarantine, ledger and gold. `accept_quarantine`
+    opens gold again after a run past its error budget.
+    Raises whatever stopped the run: see headgate.errors; steps that were published before it stay.
+    """
+    started = time.perf_counter()
+    this = new_run(tell)
+    record = RunRecord(this.id, this.at.isoformat(), list(selections), headgate.__version__)
+    try:
+        chosen = _chosen(project, selections)
+        for dataset in project.datasets:
+            if {f"bronze.{dataset.name}", f"silver.{dataset.name}"} & chosen:
+                _dataset(project, dataset, chosen, this, record, full_refresh, accept_quarantine)
+        models = [m for m in project.models if m.table in chosen] if any(c.startswith("gold.") for c in chosen) else []
+        if models:
+            _gold(project, models, this, record, full_refresh)
+    except HeadgateError as error:
+        record.status, record.error = FAILED, error.as_dict()
+        raise
+    except MemoryError as cause:
+        error = FixInputError("out of memory", hint="set engine_options: {memory_limit: …} in headgate.yaml", stage="run")
+        record.status, record.error = FAILED, error.as_dict()
+        raise error from cause
+    except Exception as cause:
+        error_ = DefectError(f"{type(cause).__name__}: {cause}", hint="please report this with `headgate doctor --json`", stage="run")
+        record.status, record.error = FAILED, error_.as_dict()
+        raise error_ from cause
+    finally:
+        record.seconds = round(time.perf_counter() - started, 3)
+        record.peak_rss_mib = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
+        write_record(project.settings.state / "runs", record)
+    return record
+
+
+def _chosen(project: Project, selections: Sequence[str]) -> set[str]:
+    if not selections:  # everything: the models' references are not needed to know that
+        names = {f"{layer}.{d.name}" for d in project.datasets for layer in ("bronze", "silver")}
+        return names | {m.table for m in project.models}
+    return select(nodes_of(project), selections)
+
+
+def _dataset(
+    project: Project,
+    dataset: Dataset,
+    chosen: set[str],
+    this: Run,
+    record: RunRecord,
+    full_refresh: bool,
+    accept_quarantine: bool,
+) -> None:
+    mine = DatasetRecord(dataset.name, dataset.contract_version)
+    record.datasets.append(mine)
+    if f"bronze.{dataset.name}" in chosen:
+        begun = time.perf_counter()
+        source = connect(project, dataset)
+        try:
+            landed = land(dataset, source, project.lake, this)
+        except HeadgateError as error:
+            error.stage = error.stage or "extract"
+            raise
+        finally:
+            source.close()
+        mine.landed_rows, mine.landed_bytes = landed.rows, landed.size_bytes
+        mine.start, mine.end = dict(landed.start.tokens), dict(landed.end.tokens)
+        mine.seconds["land"] = round(time.perf_counter() - begun, 3)
+        record.moved |= landed.publications > 0
+        crash.point("run: landed, not refined")
+    if f"silver.{dataset.name}" not in chosen:
+        return
+    begun = time.perf_counter()
+    if accept_quarantine:
+        record.moved |= release(dataset, project.lake, this)
+    judged = refine(dataset, project.lake, project.engine, this, rebuild=full_refresh)
+    _note(mine, judged)
+    mine.seconds["refine"] = round(time.perf_counter() - begun, 3)
+    record.moved |= judged.publications > 0
+    if not accept_quarantine:
+        _within_budget(project, dataset, judged)
+    if judged.publications and dataset.checks:
+        mine.checks = check_tables(project, dataset)
+        failed = [c for c in mine.checks if not c["passed"] and c["severity"] == Severity.ERROR]
+        if failed:
+            names = ", ".join(f"{c['id']} ({c['value']})" for c in failed)
+            raise BudgetExceeded(
+                f"checks of the whole table failed: {names}", where=f"silver.{dataset.name}", hint="headgate query …", stage="refine"
+            )
+
+
+def _note(mine: DatasetRecord, judged: Judged) -> None:
+    mine.read = judged.read
+    mine.verdicts = {verdict: judged.total(verdict) for verdict in VERDICTS}
+    mine.partitions = judged.verdicts
+    mine.replaced, mine.reasons, mine.warnings = judged.replaced, judged.reasons, judged.warnings
+
+
+def _within_budget(project: Project, dataset: Dataset, judged: Judged) -> None:
+    """Stop before gold when this run, or an earlier one that nobody dealt with, is past the budget."""
+    error = check_budget(dataset, judged)
+    if error:
+        raise error
+    if dataset.error_budget or any(r.tolerance for r in dataset.rules):
+        silver = project.lake.cut().table(f"silver.{dataset.name}")
+        if silver is not None and silver.facts(HOLD):
+            raise BudgetExceeded(
+                "an earlier run rejected more rows than the contract allows, and they still wait in quarantine",
+                where=f"silver.{dataset.name}",
+                hint=f"headgate quarantine list {dataset.name}; then quarantine replay, or: headgate run --accept-quarantine",
+                stage="refine",
+            )
+
+
+def _gold(project: Project, models: Sequence[Any], this: Run, record: RunRecord, full_refresh: bool) -> None:
+    from headgate.runtime.model_tests import run_tests
+
+    begun = time.perf_counter()
+    derived: Derived = derive(models, project.lake, project.engine, this, rebuild=full_refresh)
+    record.models, record.models_kept, record.models_partly = derived.built, derived.kept, derived.partly
+    record.moved |= bool(derived.built)
+    if derived.built:
+        record.tests = run_tests(project)
+        failed = [t["name"] for t in record.tests if t["rows"]]
+        if failed:
+            raise BudgetExceeded(f"tests on models failed: {', '.join(failed)}", where="gold", hint="headgate query …", stage="derive")
+    this.tell("derived", seconds=round(time.perf_counter() - begun, 3))

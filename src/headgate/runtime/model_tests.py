@@ -1,0 +1,20 @@
+"""Tests on models: `models/tests/*.sql`, each a query for rows that should not exist."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from headgate.runtime.models import read_tests
+
+if TYPE_CHECKING:
+    from headgate.runtime.project import Project
+
+
+def run_tests(project: Project) -> list[dict[str, Any]]:
+    """Each test's name and the number of wrong rows it found (0: passed)."""
+    results = []
+    for name, sql in read_tests(project.folder / "models"):
+        inner = sql.strip().rstrip(";")
+        rows = project.query(f"select count(*) as n from (\n{inner}\n)").to_pylist()
+        results.append({"name": name, "rows": int(rows[0]["n"])})
+    return results
