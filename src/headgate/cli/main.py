@@ -1,0 +1,121 @@
+"""Parses the command line, runs one command, turns errors into exit codes.
+
+Nothing heavy is imported here: `headgate --help` must answer at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import importlib
+import json
+import os
+import sys
+from collections.abc import Sequence
+
+import headgate
+from headgate.errors import DefectError, HeadgateError
+
+EXIT_INTERRUPTED = 130
+EPILOG = """exit codes: 0 done, 1 failed, 2 fix your input, 3 a service did not answer in time, 4 the quality budget
+was exceeded, 5 stopped to protect data, 70 a defect of Headgate"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("-p", "--project", default=".", metavar="DIR", help="the project's folder (default: here)")
+    common.add_argument("--json", action="store_true", help="one JSON document on stdout, everything human on stderr")
+    top = argparse.ArgumentParser(
+        prog="headgate", description="One data contract drives the whole pipeline, and every record is accounted for.", epilog=EPILOG
+    )
+    top.add_argument("--version", action="version", version=f"headgate {headgate.__version__}")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    def command(name: str, target: str, help_: str) -> argparse.ArgumentParser:
+        made = commands.add_parser(name, parents=[common], help=help_, description=help_[0].upper() + help_[1:] + ".")
+        made.set_defaults(target=target)
+        return made
+
+    one = command("init", "start:init", "make a project that runs at once")
+    one.add_argument("dir", metavar="DIR")
+    one.add_argument("--example", default="files", choices=["files", "retail"], help="what it reads (default: files)")
+    one = command("discover", "contracts:discover", "write a contract from a live table or a file")
+    one.add_argument("url", metavar="URL", help="postgresql://HOST/DB?table=schema.name or a path")
+    one.add_argument("-o", "--output", metavar="FILE", help="where to write (default: stdout)")
+    one = command("validate", "contracts:validate", "check contracts and project, with file:line:column")
+    one.add_argument("paths", nargs="*", metavar="PATH")
+    one = command("plan", "inspect:plan", "say what would run, and what changed")
+    one.add_argument("select", nargs="*", metavar="SELECT")
+    one = command("run", "run:run", "land, refine and derive what is new")
+    one.add_argument("select", nargs="*", metavar="SELECT", help="name, +name, name+, tag:x, bronze.name, a,b")
+    one.add_argument("--full-refresh", action="store_true", help="rebuild silver and gold from bronze")
+    one.add_argument("--accept-quarantine", action="store_true", help="go on to gold although an error budget was exceeded")
+    command("status", "inspect:status", "show tables, positions, lag, freshness and limitations")
+    one = command("audit", "inspect:audit", "prove that every record is accounted for")
+    one.add_argument("select", nargs="*", metavar="DATASET")
+    one.add_argument("--deep", action="store_true", help="from the rows of the tables, not from the records")
+    one = command("query", "query:query", "answer SQL over all tables")
+    one.add_argument("sql", metavar="SQL")
+    one.add_argument("--format", choices=["table", "json", "csv", "parquet"], default=None)
+    one.add_argument("-o", "--output", metavar="FILE")
+    one.add_argument("--limit", type=int, default=50, help="rows shown as a table (default: 50)")
+    one = command("runs", "inspect:runs", "list runs")
+    one.add_argument("--limit", type=int, default=20)
+    quarantine = commands.add_parser("quarantine", help="list, show and replay rejected rows")
+    verbs = quarantine.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for verb, function, help_ in (
+        ("list", "reasons", "count reasons"),
+        ("show", "show_rows", "show rows"),
+        ("replay", "replay", "judge rows again under today's contract"),
+    ):
+        one = verbs.add_parser(verb, parents=[common], help=help_)
+        one.set_defaults(target=f"quarantine:{function}")
+        one.add_argument("select", nargs="*", metavar="DATASET")
+        if verb == "show":
+            one.add_argument("--rule", help="only rows that break this rule")
+            one.add_argument("--limit", type=int, default=20)
+        if verb == "replay":
+            one.add_argument("--dry-run", action="store_true", help="only say what would happen")
+    one = command("export", "contracts:export", "write files for others")
+    one.add_argument("what", choices=["json-schema", "run-schema"])
+    one.add_argument("select", nargs="*", metavar="DATASET")
+    command("doctor", "inspect:doctor", "check this machine, the lake and every source")
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code."""
+    arguments = parser().parse_args(argv)
+    gc.disable()  # imports make many objects that stay; one collection afterwards costs less than dozens meanwhile
+    module, _, function = arguments.target.partition(":")
+    try:
+        code: int = getattr(importlib.import_module(f"headgate.cli.{module}"), function)(arguments)
+        sys.stdout.flush()
+    except HeadgateError as error:
+        return _complain(error, as_json=arguments.json)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted; what was published stays, nothing is half done\n")
+        return EXIT_INTERRUPTED
+    except Exception as cause:
+        if os.environ.get("HEADGATE_DEBUG"):
+            raise
+        return _complain(DefectError(f"{type(cause).__name__}: {cause}", hint="set HEADGATE_DEBUG=1 to see where, and please report it"), as_json=arguments.json)
+    return code
+
+
+def _complain(error: HeadgateError, *, as_json: bool) -> int:
+    if os.environ.get("HEADGATE_DEBUG"):
+        import traceback
+
+        traceback.print_exception(error)
+    if as_json:
+        sys.stdout.write(json.dumps({"error": error.as_dict()}) + "\n")
+    stage = f" while it should {error.stage}" if error.stage else ""
+    sys.stderr.write(f"headgate: {error.code}{stage}: {error}\n")
+    if error.hint:
+        sys.stderr.write(f"  what to do: {error.hint}\n")
+    return error.exit_code
