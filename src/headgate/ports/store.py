@@ -61,6 +61,9 @@ class TableView(Protocol):
     def rows(self) -> int:
         """Number of rows, from metadata."""
 
+    def snapshots(self) -> int:
+        """Number of snapshots that the table remembers."""
+
     def position(self, stream: str) -> Position:
         """The position of a stream that feeds this table: found by walking the ancestry of the snapshot.
 

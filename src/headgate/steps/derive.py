@@ -69,6 +69,9 @@ class _Fresh:
     def rows(self) -> int:
         return sum(f.rows for f in self._files)
 
+    def snapshots(self) -> int:
+        return 0
+
     def position(self, stream: str) -> Position:  # noqa: ARG002
         return Position.start()
 

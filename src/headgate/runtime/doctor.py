@@ -1,0 +1,75 @@
+"""Looks at the machine, the project, the lake and every source, and says what would fail."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import headgate
+from headgate.errors import HeadgateError
+from headgate.runtime.project import Project
+from headgate.runtime.wire import connect
+
+FREE_BYTES = 1 << 30
+
+
+def examine(folder: str) -> list[dict[str, str]]:
+    """One row a check: check, state (good, weak, wrong), what. Never raises for what it examines."""
+    found = [
+        _row("headgate", "good", f"{headgate.__version__}, Python {platform.python_version()} on {platform.system()} {platform.machine()}"),
+        _row("packages", "good", ", ".join(f"{p} {_version(p)}" for p in ("duckdb", "pyarrow", "pyiceberg", "msgspec", "psycopg2-binary"))),
+        _row("cores", "good" if (os.cpu_count() or 1) > 1 else "weak", f"{os.cpu_count()} cores"),
+        _row("python", "good" if sys.version_info >= (3, 11) else "wrong", sys.executable),
+    ]
+    try:
+        project = Project.open(folder)
+    except HeadgateError as error:
+        return [*found, _row("project", "wrong", _said(error))]
+    with project:
+        found.append(_row("project", "good", f"{len(project.datasets)} datasets, {len(project.models)} models"))
+        found.append(_space(project.folder))
+        try:
+            names = project.lake.cut().names()
+            found.append(_row("lake", "good", f"{project.settings.lake.warehouse}: {len(names)} tables"))
+        except HeadgateError as error:
+            found.append(_row("lake", "wrong", _said(error)))
+        for dataset in project.datasets:
+            found.append(_source(project, dataset))
+    return found
+
+
+def _source(project: Project, dataset: Any) -> dict[str, str]:
+    try:
+        source = connect(project, dataset)
+        try:
+            columns = len(source.schema().names)
+        finally:
+            source.close()
+    except HeadgateError as error:
+        return _row(f"source {dataset.name}", "wrong", _said(error))
+    return _row(f"source {dataset.name}", "good", f"answers; {columns} columns")
+
+
+def _space(folder: Path) -> dict[str, str]:
+    free = shutil.disk_usage(folder).free
+    return _row("disk", "good" if free > FREE_BYTES else "weak", f"{free / 2**30:,.1f} GiB free")
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "missing"
+
+
+def _said(error: HeadgateError) -> str:
+    return f"{error}" + (f" ({error.hint})" if error.hint else "")
+
+
+def _row(check: str, state: str, what: str) -> dict[str, str]:
+    return {"check": check, "state": state, "what": what}
