@@ -84,7 +84,7 @@ def row_texts(batch: pa.RecordBatch, names: Sequence[str]) -> list[bytes]:
     return [b"".join(row) for row in zip(*parts, strict=True)]
 
 
-def _texts(column: pa.Array) -> list[bytes]:
+def _texts(column: Any) -> list[bytes]:
     kind = column.type
     text = _writer(kind)
     if pa.types.is_timestamp(kind):
@@ -98,7 +98,7 @@ def _texts(column: pa.Array) -> list[bytes]:
     return [_framed(None if value is None else text(value)) for value in column.to_pylist()]
 
 
-def _nested_texts(column: pa.Array, kind: pa.DataType) -> list[bytes]:
+def _nested_texts(column: Any, kind: Any) -> list[bytes]:
     if pa.types.is_struct(kind):
         children = [_texts(column.field(index)) for index in range(kind.num_fields)]
         rows = zip(*children, strict=True) if children else [()] * len(column)
@@ -127,7 +127,7 @@ def _parts(parts: Sequence[bytes]) -> bytes:
     return b"%d(%b)" % (len(parts), b"".join(parts))
 
 
-def _writer(kind: pa.DataType) -> Callable[[Any], bytes]:
+def _writer(kind: Any) -> Callable[[Any], bytes]:
     if pa.types.is_floating(kind):
         return lambda value: b"nan" if math.isnan(value) else b"%.17e" % float(value)
     if pa.types.is_boolean(kind):
@@ -155,7 +155,7 @@ def _framed_sql(value: str, kind: pa.DataType) -> str:
     return f"CASE WHEN ({value}) IS NULL THEN '-' ELSE strlen({text})::VARCHAR || ':' || {text} END"
 
 
-def _text_sql(value: str, kind: pa.DataType) -> str:
+def _text_sql(value: str, kind: Any) -> str:
     if pa.types.is_floating(kind):
         return f"CASE WHEN isnan({value}) THEN 'nan' ELSE format('{{:.17e}}', ({value})::DOUBLE) END"
     if pa.types.is_timestamp(kind) or pa.types.is_time(kind):
@@ -165,7 +165,8 @@ def _text_sql(value: str, kind: pa.DataType) -> str:
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):
         return f"hex({value})"
     if pa.types.is_struct(kind):
-        fields = [_framed_sql(f"({value}).{_quoted(kind.field(i).name)}", kind.field(i).type) for i in range(kind.num_fields)]
+        children = [kind.field(index) for index in range(kind.num_fields)]
+        fields = [_framed_sql(f"({value}).{_quoted(child.name)}", child.type) for child in children]
         return f"('{len(fields)}(' || {' || '.join(fields)} || ')')"
     if pa.types.is_map(kind):
         entry = pa.struct([("key", kind.key_type), ("value", kind.item_type)])

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
+
+from headgate import crash
 
 Method = TypeVar("Method", bound=Callable[..., None])
 
 
-class Broken(AssertionError):
+class Broken(AssertionError):  # noqa: N818
     """A connector does not keep a behaviour that its interface promises."""
 
 
@@ -85,15 +87,13 @@ class CrashPoints:
         self.die_at = die_at
         self.passed: list[str] = []
 
-    def __enter__(self) -> CrashPoints:
-        from headgate import crash
-
-        self._crash, self._point = crash, crash.point
-        crash.point = self._pass
+    def __enter__(self) -> Self:
+        self._point = crash.point
+        vars(crash)["point"] = self._pass
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._crash.point = self._point
+        vars(crash)["point"] = self._point
 
     def _pass(self, name: str) -> None:
         self.passed.append(name)

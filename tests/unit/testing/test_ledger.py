@@ -32,7 +32,10 @@ VALUES = {
         pa.list_(pa.struct([("sku", pa.string()), ("qty", pa.int64())])),
         [[{"sku": "x", "qty": 1}, None, {"sku": None, "qty": 2}], [], None],
     ),
-    "nested": (pa.struct([("inner", pa.list_(pa.int64())), ("x", pa.string())]), [{"inner": [1, None], "x": "y"}, None]),
+    "nested": (
+        pa.struct([("inner", pa.list_(pa.int64())), ("x", pa.string())]),
+        [{"inner": [1, None], "x": "y"}, None],
+    ),
 }
 
 
