@@ -16,6 +16,7 @@ from headgate.errors import BudgetExceeded, DefectError, FixInputError, Headgate
 from headgate.ports.engine import VERDICTS
 from headgate.runtime.checks import check_tables
 from headgate.runtime.record import FAILED, DatasetRecord, RunRecord, write_record
+from headgate.runtime.runs_table import publish_record
 from headgate.runtime.select import Node, select
 from headgate.runtime.wire import connect
 from headgate.steps.derive import Derived, derive, ordered
@@ -88,6 +89,8 @@ def run(
         record.seconds = round(time.perf_counter() - started, 3)
         record.peak_rss_mib = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
         write_record(project.settings.state / "runs", record)
+    if record.moved:
+        publish_record(project.lake, record, this)
     return record
 
 
