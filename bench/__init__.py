@@ -1,0 +1,1 @@
+"""Speed, as ratios to the limit and to peers measured in the same run: `python -m bench [HOP]`."""

@@ -1,0 +1,1 @@
+"""One module for each hop: `measure(rounds) -> list[Figure]`."""
