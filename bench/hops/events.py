@@ -1,0 +1,81 @@
+"""NDJSON file -> bronze, silver, quarantine, ledger in the lake; every line accounted for."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+
+from bench.events import CONTRACT, write_events
+from bench.measure import ROOT, headgate, in_turn, median, ratio, run
+from bench.report import Figure, figure
+
+EVENTS = int(os.environ.get("BENCH_EVENTS", "2000000"))
+_TUTORIAL = """
+import json, sys
+seen, good, bad = set(), open(sys.argv[2] + "/good.ndjson", "w"), open(sys.argv[2] + "/bad.ndjson", "w")
+types = {"order_created", "payment_authorized", "order_shipped", "order_delivered", "order_cancelled"}
+for line in open(sys.argv[1], encoding="utf-8"):
+    try:
+        event = json.loads(line)
+        payload = event["payload"]
+        ok = (event["event_type"] in types and event["tenant_id"] and isinstance(event["user_id"], str)
+              and isinstance(payload["amount"], (int, float)) and payload["amount"] >= 0
+              and all(isinstance(item["qty"], int) for item in payload["items"]))
+    except (ValueError, KeyError, TypeError):
+        ok = False
+    if not ok:
+        bad.write(line)
+    elif event["event_id"] not in seen:
+        seen.add(event["event_id"])
+        good.write(json.dumps(event) + "\\n")
+"""
+
+
+def measure(rounds: int) -> list[Figure]:
+    """CPU microseconds per event, wall over CPU, and CPU over the tutorial loop's on the same file."""
+    folder = os.path.join(ROOT, "build", "bench-events")
+    data = os.path.join(folder, "data")
+    os.makedirs(data, exist_ok=True)
+    file, facts = os.path.join(data, "events.ndjson"), os.path.join(folder, f"facts-{EVENTS}.json")
+    if not os.path.exists(facts):
+        made = write_events(file, EVENTS)
+        with open(facts, "w") as out:
+            json.dump(made, out)
+    expected = json.load(open(facts))
+    os.makedirs(os.path.join(folder, "contracts"), exist_ok=True)
+    with open(os.path.join(folder, "contracts", "events.odcs.yaml"), "w") as out:
+        out.write(CONTRACT)
+
+    def ours():  # noqa: ANN202
+        shutil.rmtree(os.path.join(folder, ".headgate"), ignore_errors=True)
+        return headgate("run", project=folder)
+
+    costs = in_turn(
+        rounds,
+        {
+            "headgate run": ours,
+            "tutorial loop, json per line": lambda: run([sys.executable, "-c", _TUTORIAL, file, folder]),
+        },
+        warm=0,
+    )
+    _check(folder, expected)
+    mine, loop = costs["headgate run"], costs["tutorial loop, json per line"]
+    cost = median(mine)
+    against = f"tutorial loop {median(loop).cpu_s / EVENTS * 1e6:.1f} us CPU per event"
+    return [
+        figure("events: CPU per event", cost.cpu_s / EVENTS * 1e6, "us", 7.5, 6, against, cost),
+        figure("events: wall / CPU", cost.wall_s / cost.cpu_s, "ratio", 0.6, 0.53, "2 cores", cost),
+        figure("events: CPU / tutorial loop", ratio(mine, loop, "cpu_s"), "ratio", 0.3, 0.2, against, cost),
+    ]
+
+
+def _check(folder: str, expected: dict[str, int]) -> None:
+    """The figures count only when every line is accounted for, and rightly."""
+    account = json.loads(run([sys.executable, "-m", "headgate", "audit", "--deep", "--json", "-p", folder]).output)[0]
+    good = expected["lines"] - expected["copies"] - expected["broken"]
+    found = (account["state"], account["bronze"], account["silver"], account["quarantine"], account["ledger"])
+    wanted = ("balanced", expected["lines"], good, expected["broken"], expected["copies"])
+    if found != wanted:
+        raise RuntimeError(f"the account is {found}, not {wanted}")
