@@ -30,7 +30,7 @@ from (from originals union all by name from copies) order by n
 _LINES = """
 with parts as (
   select n, i, kind, i // 4 as o,
-    timestamp '2026-08-01' + to_microseconds((i::double / {unique} * 7776000000000)::bigint) as at,
+    timestamp '2026-08-01' + to_microseconds((i::double / {unique} * 7776000000000)::bigint) as moment,
     printf('%.2f', 1 + pick(i // 4, 'amount', 49900) / 100.0) as amount,
     case i % 4 when 0 then 'order_created' when 1 then 'payment_authorized' when 2 then 'order_shipped'
       else if(pick(i // 4, 'end', 20) = 0, 'order_cancelled', 'order_delivered') end as type
@@ -39,8 +39,8 @@ bodies as (
   select n, kind,
   '{{"event_id":"' || md5('event' || i)::uuid || '","event_type":"' || if(kind = 6, 'order_exploded', type)
   || '","schema_version":' || (1 + pick(i, 'schema', 3))
-  || ',"event_time":"' || if(kind = 5, '2026-02-30T10:00:00.000Z', strftime(if(pick(i, 'late', 100) = 0, at - interval 2 day, at), '%Y-%m-%dT%H:%M:%S.%gZ'))
-  || '","ingest_time":"' || strftime(at + to_milliseconds(20 + pick(i, 'lag', 1500)), '%Y-%m-%dT%H:%M:%S.%gZ')
+  || ',"event_time":"' || if(kind = 5, '2026-02-30T10:00:00.000Z', strftime(if(pick(i, 'late', 100) = 0, moment - interval 2 day, moment), '%Y-%m-%dT%H:%M:%S.%gZ'))
+  || '","ingest_time":"' || strftime(moment + to_milliseconds(20 + pick(i, 'lag', 1500)), '%Y-%m-%dT%H:%M:%S.%gZ')
   || if(kind = 1, '', '","tenant_id":"tenant_' || lpad(pick(i, 'tenant', 40)::varchar, 3, '0'))
   || '","user_id":' || if(kind = 8, '', '"usr_') || pick(o, 'user', 200000) || if(kind = 8, '', '"')
   || ',"session_id":"ses_' || md5('session' || o)[1:20]
@@ -72,7 +72,7 @@ def write_events(path: str, events: int) -> dict[str, int]:
     with open(path + ".part", "wb", buffering=1 << 22) as out:
         for first in range(0, events, CHUNK):
             sql = _LINES.format(unique=events - copies, first=first, last=first + CHUNK)
-            for batch in con.execute(sql).to_arrow_table().to_batches():
+            for batch in con.sql(sql).to_arrow_table().to_batches():
                 out.write("".join(batch.column(0).to_pylist()).encode())
     os.replace(path + ".part", path)
     lines, copied, broken = con.execute("select count(*), count(*) filter (copy), count(*) filter (kind > 0) from sequence").fetchone() or (0, 0, 0)
