@@ -1,0 +1,153 @@
+"""Several tables at one moment: all pointers in one SELECT, the immutable metadata behind them read after."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import pyarrow as pa
+from pyiceberg.manifest import DataFile, ManifestEntry, ManifestFile
+from pyiceberg.serializers import FromInputFile
+from pyiceberg.table.metadata import TableMetadata
+
+from headgate.errors import StoreUnavailable
+from headgate.ports.batch import Position
+from headgate.ports.store import FileInfo
+from headgate.stores.iceberg.arrow_types import arrow_schema, duckdb_field_ids
+from headgate.stores.iceberg.bounds import decode, python_value
+from headgate.stores.iceberg.local_io import LocalIO, local_path
+from headgate.stores.iceberg.positions import State, find
+from headgate.stores.iceberg.snapshots import ManifestCache, check_data, live_entries, manifests_of, total_rows
+
+
+class Storage:
+    """Reads of the warehouse that every cut and publication of a lake shares."""
+
+    def __init__(self, io: LocalIO) -> None:
+        self.io = io
+        self.manifests = ManifestCache()
+
+    def metadata(self, location: str, table: str) -> TableMetadata:
+        """A table's metadata file; StoreUnavailable when it has been cleaned away since its pointer was read."""
+        try:
+            return FromInputFile.table_metadata(self.io.new_input(location))
+        except FileNotFoundError as error:
+            raise StoreUnavailable(
+                f"the table's metadata file is gone: {location}",
+                where=table,
+                hint="it was read too long after the cut was taken, or the warehouse lost files",
+            ) from error
+
+    def older(self, location: str) -> TableMetadata | None:
+        """An earlier metadata file, None when it is gone."""
+        try:
+            return FromInputFile.table_metadata(self.io.new_input(location))
+        except FileNotFoundError:
+            return None
+
+
+class IcebergView:
+    """One table as of one cut (ports.store.TableView). `metadata` and `location` are for this package."""
+
+    def __init__(self, storage: Storage, name: str, location: str | None, metadata: TableMetadata) -> None:
+        self._storage = storage
+        self.name = name
+        self.location = location
+        self.metadata = metadata
+
+    @cached_property
+    def schema(self) -> pa.Schema:
+        return arrow_schema(self.metadata.schema())
+
+    @property
+    def snapshot_id(self) -> int | None:
+        return self.metadata.current_snapshot_id
+
+    @property
+    def properties(self) -> Mapping[str, str]:
+        return self.metadata.properties
+
+    @cached_property
+    def _manifests(self) -> list[ManifestFile]:
+        return manifests_of(self._storage.io, self.metadata.current_snapshot(), self.name)
+
+    def files(self, after_sequence: int = 0) -> Sequence[FileInfo]:
+        """Live data files, oldest commit first; `upper` of a text column is a bound, perhaps longer than any value."""
+        entries = live_entries(self._storage.io, self._storage.manifests, self._manifests, after_sequence)
+        check_data(entries, self.name)
+        kinds = {f.field_id: (f.name, f.field_type) for f in self.metadata.schema().fields}
+        return [self._info(entry, kinds) for entry in entries]
+
+    def _info(self, entry: ManifestEntry, kinds: Mapping[int, tuple[str, Any]]) -> FileInfo:
+        file = entry.data_file
+        return FileInfo(
+            path=local_path(file.file_path),
+            rows=file.record_count,
+            size_bytes=file.file_size_in_bytes,
+            sequence=entry.sequence_number or 0,
+            lower=_bounds(file.lower_bounds, kinds),
+            upper=_bounds(file.upper_bounds, kinds),
+            partition=self._partition(file),
+        )
+
+    def _partition(self, file: DataFile) -> Mapping[str, Any]:
+        spec = self.metadata.specs()[file.spec_id]
+        schema = self.metadata.schema()
+        found: dict[str, Any] = {}
+        for number, field in enumerate(spec.fields):
+            kind = field.transform.result_type(schema.find_type(field.source_id))
+            found[field.name] = python_value(kind, file.partition[number])
+        return found
+
+    def rows(self) -> int:
+        snapshot = self.metadata.current_snapshot()
+        if snapshot is None:
+            return 0
+        stated = snapshot.summary is not None and snapshot.summary.get("total-records") is not None
+        return total_rows(snapshot, [] if stated else self._manifests)
+
+    @cached_property
+    def state(self) -> State:
+        """All positions and facts; raises PositionLost."""
+        return find(self.metadata, self._storage.older, self.name)
+
+    def position(self, stream: str) -> Position:
+        return self.state.position(stream)
+
+    def facts(self, name: str) -> str | None:
+        return self.state.facts.get(name)
+
+    def field_ids(self) -> Mapping[str, Any]:
+        return duckdb_field_ids(self.metadata.schema().fields)
+
+
+def _bounds(bounds: Mapping[int, bytes] | None, kinds: Mapping[int, tuple[str, Any]]) -> dict[str, Any]:
+    found = {}
+    for field_id, bound in (bounds or {}).items():
+        if field_id in kinds:
+            name, kind = kinds[field_id]
+            value = decode(kind, bound)
+            if value is not None:
+                found[name] = value
+    return found
+
+
+class IcebergCut:
+    """Tables at the moment the cut was taken (ports.store.Cut)."""
+
+    def __init__(self, storage: Storage, pointers: Mapping[str, str]) -> None:
+        self._storage = storage
+        self._pointers = pointers
+        self._views: dict[str, IcebergView] = {}
+
+    def table(self, name: str) -> IcebergView | None:
+        location = self._pointers.get(name)
+        if location is None:
+            return None
+        if name not in self._views:
+            self._views[name] = IcebergView(self._storage, name, location, self._storage.metadata(location, name))
+        return self._views[name]
+
+    def names(self) -> Sequence[str]:
+        return sorted(self._pointers)

@@ -1,0 +1,186 @@
+"""One table's part of a publication: what shall change, staged on what the table is at the moment of the commit."""
+
+from __future__ import annotations
+
+import os
+import re
+import uuid
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+
+from pyiceberg.manifest import DataFile
+from pyiceberg.serializers import ToOutputFile
+from pyiceberg.table.metadata import TableMetadata
+from pyiceberg.table.refs import MAIN_BRANCH, SnapshotRefType
+from pyiceberg.table.update import (
+    AddSnapshotUpdate,
+    RemoveSnapshotsUpdate,
+    SetPropertiesUpdate,
+    SetSnapshotRefUpdate,
+    TableUpdate,
+    update_table_metadata,
+)
+
+from headgate import crash
+from headgate.errors import CommitConflict
+from headgate.stores.iceberg.cut import IcebergView, Storage
+from headgate.stores.iceberg.local_io import LocalIO, local_path
+from headgate.stores.iceberg.pointers import Swing
+from headgate.stores.iceberg.positions import STATE, Move, State
+from headgate.stores.iceberg.snapshots import NextSnapshot
+
+EXPIRE_AT_ONCE = 5
+_VERSION = re.compile(r"(\d+)-[\w-]{36}(?:\.\w+)?\.metadata\.json")
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """A table whose next metadata file is written: the pointer's way there, the files written for it, and the
+    metadata files that nobody needs once the pointer has moved.
+    """
+
+    swing: Swing
+    written: tuple[str, ...]
+    outdated: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class Draft:
+    """What shall change in one table. `metadata` is what the table was, made or evolved as the publication wants it."""
+
+    name: str
+    location: str | None
+    base: TableMetadata | None
+    metadata: TableMetadata
+    evolved: tuple[TableUpdate, ...] = ()
+    added: list[DataFile] = field(default_factory=list)
+    removed: set[str] = field(default_factory=set)
+    moves: list[Move] = field(default_factory=list)
+    facts: dict[str, str] = field(default_factory=dict)
+    expected: tuple[int | None] | None = None
+
+    @classmethod
+    def of(cls, view: IcebergView) -> Draft:
+        """Nothing changed yet."""
+        return cls(view.name, view.location, view.metadata, view.metadata)
+
+    @classmethod
+    def created(cls, name: str, metadata: TableMetadata) -> Draft:
+        """A table to be made."""
+        metadata.properties[STATE] = State().dumps(None)
+        return cls(name, None, None, metadata)
+
+    def evolve(self, updates: tuple[TableUpdate, ...]) -> None:
+        """Bring the table's layout further."""
+        if self.base is not None:
+            self.evolved += updates
+        self.metadata = update_table_metadata(self.metadata, updates)
+
+    def discard_folder(self) -> None:
+        """Remove the folders of a table that was never made."""
+        if self.base is None:
+            folder = local_path(self.metadata.location)
+            for path in (f"{folder}/data", f"{folder}/metadata", folder):
+                with suppress(OSError):
+                    os.rmdir(path)
+
+    def stage(self, io: LocalIO, storage: Storage, location: str | None, publication: str, keep: int) -> Staged | None:
+        """Write what the table's next version needs, on top of the metadata at `location`; None when nothing changes.
+
+        Raises CommitConflict when the change is no longer possible, StalePosition when a position has moved,
+        PositionLost when the table's positions cannot be known.
+        """
+        current = self._current(storage, location)
+        state = IcebergView(storage, self.name, location, current).state
+        after = state
+        for move in self.moves:
+            after = after.moved(move, self.name)
+        after = replace(after, facts={**after.facts, **self.facts})
+        if self.base is None:
+            metadata = self.metadata
+        else:
+            metadata = update_table_metadata(current, self.evolved) if self.evolved else current
+        if self.added or self.removed or after != state:
+            updates = self._snapshot(io, storage, metadata, after, publication, keep)
+        elif self.base is None or self.evolved:
+            updates = ()
+        else:
+            return None
+        metadata = update_table_metadata(metadata, updates, metadata_location=location)
+        target = f"{metadata.location.rstrip('/')}/metadata/{_version(location):05d}-{uuid.uuid4()}.metadata.json"
+        ToOutputFile.table_metadata(metadata, io.new_output(target))
+        outdated = _outdated(current, metadata) if location else ()
+        swing = Swing(self.name, location, target, after.dumps(metadata.current_snapshot_id))
+        return Staged(swing, tuple(io.pending()), outdated)
+
+    def _current(self, storage: Storage, location: str | None) -> TableMetadata:
+        """The table's metadata now; CommitConflict when it is not the table that the change was made for."""
+        if self.base is None:
+            if location is not None:
+                raise CommitConflict("another process made the table first", where=self.name)
+            return self.metadata
+        if location is None:
+            raise CommitConflict("the table was dropped", where=self.name)
+        current = self.base if location == self.location else storage.metadata(location, self.name)
+        same = (
+            current.table_uuid == self.base.table_uuid
+            and current.current_schema_id == self.base.current_schema_id
+            and current.default_spec_id == self.base.default_spec_id
+        )
+        if not same:
+            raise CommitConflict("another process changed the table's layout", where=self.name)
+        if self.expected is not None and current.current_snapshot_id != self.expected[0]:
+            raise CommitConflict("another process changed the table's rows", where=self.name)
+        return current
+
+    def _snapshot(
+        self, io: LocalIO, storage: Storage, metadata: TableMetadata, after: State, publication: str, keep: int
+    ) -> tuple[TableUpdate, ...]:
+        snapshot = NextSnapshot(
+            io=io,
+            cache=storage.manifests,
+            metadata=metadata,
+            table=self.name,
+            added=self.added,
+            removed=frozenset(self.removed),
+            properties=after.summary(publication),
+        ).build()
+        crash.point("lake: manifests written")
+        updates: list[TableUpdate] = [
+            AddSnapshotUpdate(snapshot=snapshot),
+            SetSnapshotRefUpdate.model_validate(
+                {"ref-name": MAIN_BRANCH, "type": SnapshotRefType.BRANCH, "snapshot-id": snapshot.snapshot_id}
+            ),
+            SetPropertiesUpdate(updates={STATE: after.dumps(snapshot.snapshot_id)}),
+        ]
+        if expired := _expired(metadata, keep):
+            updates.append(RemoveSnapshotsUpdate.model_validate({"snapshot-ids": expired}))
+        return tuple(updates)
+
+
+def _expired(metadata: TableMetadata, keep: int) -> list[int]:
+    """The oldest snapshots beyond those to keep, a few at a time; none that a branch or tag names.
+
+    The snapshot being made carries all positions and facts, so any older one may go.
+    """
+    excess = len(metadata.snapshots) + 1 - keep
+    if excess <= 0:
+        return []
+    named = {ref.snapshot_id for ref in metadata.refs.values()} | {metadata.current_snapshot_id}
+    oldest = sorted(metadata.snapshots, key=lambda s: s.sequence_number or 0)
+    return [s.snapshot_id for s in oldest if s.snapshot_id not in named][: min(excess, EXPIRE_AT_ONCE)]
+
+
+def _version(location: str | None) -> int:
+    """The number of the metadata file after the one at `location`."""
+    if location is None:
+        return 0
+    found = _VERSION.fullmatch(location.rpartition("/")[2])
+    return int(found[1]) + 1 if found else 0
+
+
+def _outdated(before: TableMetadata, after: TableMetadata) -> tuple[str, ...]:
+    if before.properties.get("write.metadata.delete-after-commit.enabled", "false").lower() != "true":
+        return ()
+    kept = {entry.metadata_file for entry in after.metadata_log}
+    return tuple(local_path(e.metadata_file) for e in before.metadata_log if e.metadata_file not in kept)

@@ -1,0 +1,168 @@
+"""Files of the warehouse on a local disk: inside the warehouse only, and on the disk before anybody points to them.
+
+PyIceberg never syncs: after a power cut a pointer may be durable and the file behind it empty. Here every
+written file is synced when it is closed, or, where `deferred`, when `sync` is called: once per publication, many at a time.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+from pyiceberg.io import FileIO, InputFile, InputStream, OutputFile, OutputStream
+from pyiceberg.typedef import EMPTY_DICT, Properties
+
+from headgate.errors import FixInputError
+
+WAREHOUSE = "warehouse"
+_PARALLEL = 8
+
+
+def local_path(location: str) -> str:
+    """The path of a `file:` URL, or the path itself."""
+    if location.startswith("file://"):
+        return location[7:]
+    return location.removeprefix("file:")
+
+
+def location_of(path: str | Path) -> str:
+    """The URL under which table metadata names a local file."""
+    return f"file://{path}"
+
+
+def sync_path(path: str) -> None:
+    """Make the content of a file, or the names in a folder, durable."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class _SyncedFile(io.BufferedWriter):
+    """A new file that is on the disk once it is closed."""
+
+    def close(self) -> None:
+        if not self.closed:
+            try:
+                self.flush()
+                os.fsync(self.fileno())
+            finally:
+                super().close()
+
+
+class LocalInputFile(InputFile):
+    """A file to read."""
+
+    def __init__(self, location: str, path: str) -> None:
+        super().__init__(location)
+        self._path = path
+
+    def __len__(self) -> int:
+        return os.stat(self._path).st_size
+
+    def exists(self) -> bool:
+        return os.path.exists(self._path)
+
+    def open(self, seekable: bool = True) -> InputStream:  # noqa: ARG002
+        return open(self._path, "rb")
+
+
+class LocalOutputFile(OutputFile):
+    """A file to write; its folders are made."""
+
+    def __init__(self, location: str, path: str, store: LocalIO) -> None:
+        super().__init__(location)
+        self._path = path
+        self._store = store
+
+    def __len__(self) -> int:
+        return os.stat(self._path).st_size
+
+    def exists(self) -> bool:
+        return os.path.exists(self._path)
+
+    def to_input_file(self) -> LocalInputFile:
+        return LocalInputFile(self._location, self._path)
+
+    def create(self, overwrite: bool = False) -> OutputStream:
+        self._store.wrote(self._path)
+        os.makedirs(os.path.dirname(self._path), exist_ok=True)
+        raw = io.FileIO(self._path, "w" if overwrite else "x")
+        return io.BufferedWriter(raw) if self._store.deferred else _SyncedFile(raw)
+
+
+class LocalIO(FileIO):
+    """PyIceberg's door to the warehouse. Raises FixInputError for a file outside of it."""
+
+    def __init__(self, properties: Properties = EMPTY_DICT, *, deferred: bool = False) -> None:
+        super().__init__(properties)
+        self.deferred = deferred
+        self._root = os.path.realpath(local_path(properties[WAREHOUSE]))
+        self._unsynced: list[str] = []
+
+    def path(self, location: str) -> str:
+        """The local path of a location; FixInputError when it leaves the warehouse."""
+        if "://" in location and not location.startswith("file://"):
+            raise FixInputError(f"not a file of this lake: {location}", hint="only local files can be used here")
+        path = os.path.realpath(local_path(location))
+        if not path.startswith(self._root + os.sep):
+            raise FixInputError(f"outside of the warehouse: {location}", where=self._root)
+        return path
+
+    def new_input(self, location: str) -> LocalInputFile:
+        return LocalInputFile(location, self.path(location))
+
+    def new_output(self, location: str) -> LocalOutputFile:
+        return LocalOutputFile(location, self.path(location), self)
+
+    def delete(self, location: str | InputFile | OutputFile) -> None:
+        os.remove(self.path(location if isinstance(location, str) else location.location))
+
+    def wrote(self, path: str) -> None:
+        """Remember a file that must be synced before it is pointed to."""
+        self._unsynced.append(path)
+
+    def sync(self) -> list[str]:
+        """Make everything written so far durable: the files, then their folders up to the warehouse. The files."""
+        files = list(dict.fromkeys(self._unsynced))
+        self._unsynced.clear()
+        folders: set[str] = set()
+        for name in files:
+            folder = os.path.dirname(name)
+            while folder not in folders and folder.startswith(self._root):
+                folders.add(folder)
+                folder = os.path.dirname(folder)
+        sync_all(files if self.deferred else [])
+        sync_all(sorted(folders))
+        return files
+
+    def discard(self, paths: Iterable[str]) -> None:
+        """Remove files that nobody can point to; one that is gone or cannot be removed is left to the upkeep."""
+        for path in paths:
+            with suppress(OSError):
+                os.remove(path)
+
+    def pending(self) -> list[str]:
+        """The files written since the last sync."""
+        return list(self._unsynced)
+
+    def forget(self) -> list[str]:
+        """The files written since the last sync, forgotten."""
+        written = list(self._unsynced)
+        self._unsynced.clear()
+        return written
+
+
+def sync_all(paths: list[str]) -> None:
+    """Sync several paths at a time: the file system then needs one journal commit for many of them."""
+    if len(paths) < 3:
+        for path in paths:
+            sync_path(path)
+        return
+    with ThreadPoolExecutor(min(_PARALLEL, len(paths))) as pool:
+        list(pool.map(sync_path, paths))

@@ -1,0 +1,97 @@
+"""Partition values of rows: splitting a batch so that each file holds rows of one partition."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyiceberg.partitioning import PartitionField, PartitionSpec
+from pyiceberg.schema import Schema
+from pyiceberg.transforms import DayTransform, HourTransform, IdentityTransform, MonthTransform, YearTransform
+from pyiceberg.types import DateType, IcebergType, TimestampType, TimestamptzType, TimeType
+
+_HOUR_US = 3_600_000_000
+
+
+def internal_values(column: pa.Array, kind: IcebergType) -> list[Any]:
+    """Values as Iceberg's transforms take them: days and microseconds as int."""
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if isinstance(kind, DateType):
+        column = column.cast(pa.date32()).cast(pa.int32())
+    elif isinstance(kind, TimeType | TimestampType | TimestamptzType):
+        column = column.cast(pa.int64())
+    return list(column.to_pylist())
+
+
+@dataclass(frozen=True, slots=True)
+class _Axis:
+    """One partition field over one column."""
+
+    column: str
+    kind: IcebergType
+    field: PartitionField
+
+    def keys(self, column: pa.Array) -> pa.Array:
+        """The partition value of each row, in Iceberg's internal form."""
+        match self.field.transform:
+            case IdentityTransform():
+                if isinstance(self.kind, DateType):
+                    return column.cast(pa.int32())
+                if isinstance(self.kind, TimeType | TimestampType | TimestamptzType):
+                    return column.cast(pa.int64())
+                return column
+            case YearTransform():
+                return pc.subtract(pc.year(column), 1970)
+            case MonthTransform():
+                return pc.subtract(pc.add(pc.multiply(pc.subtract(pc.year(column), 1970), 12), pc.month(column)), 1)
+            case DayTransform():
+                return column.cast(pa.date32(), safe=False).cast(pa.int32())
+            case HourTransform():
+                return pc.floor(pc.divide(column.cast(pa.int64()).cast(pa.float64()), float(_HOUR_US))).cast(pa.int64())
+            case transform:
+                encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+                bucket = transform.transform(self.kind)
+                buckets = pa.array([bucket(v) for v in internal_values(encoded.dictionary, self.kind)], pa.int32())
+                return buckets.take(encoded.indices)
+
+
+class Splitter:
+    """Splits batches by partition."""
+
+    def __init__(self, spec: PartitionSpec, schema: Schema) -> None:
+        self._axes = [
+            _Axis(schema.find_field(f.source_id).name, schema.find_field(f.source_id).field_type, f)
+            for f in spec.fields
+        ]
+
+    def split(self, batch: pa.RecordBatch) -> Iterator[tuple[tuple[Any, ...], pa.RecordBatch]]:
+        """Partition values and the rows of each, rows in their order."""
+        if not self._axes or batch.num_rows == 0:
+            yield (), batch
+            return
+        keys = [axis.keys(batch.column(axis.column)) for axis in self._axes]
+        if all(self._constant(key) for key in keys):
+            yield tuple(key[0].as_py() for key in keys), batch
+            return
+        yield from self._groups(keys, batch)
+
+    @staticmethod
+    def _constant(key: pa.Array) -> bool:
+        if key.null_count:
+            return bool(key.null_count == len(key))
+        return bool(pc.all(pc.equal(key, key[0])).as_py())
+
+    def _groups(
+        self, keys: Sequence[pa.Array], batch: pa.RecordBatch
+    ) -> Iterator[tuple[tuple[Any, ...], pa.RecordBatch]]:
+        names = [str(i) for i in range(len(keys))]
+        rows = pa.table([*keys, pa.array(range(batch.num_rows), pa.int64())], [*names, "row"])
+        grouped = rows.group_by(names, use_threads=False).aggregate([("row", "list")])
+        members = grouped.column("row_list").combine_chunks()
+        values = list(zip(*(grouped.column(n).to_pylist() for n in names), strict=True))
+        for number, value in enumerate(values):
+            yield value, batch.take(members[number].values)

@@ -1,0 +1,220 @@
+"""Changes of several tables that become visible together, by one SQL transaction."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from headgate import crash
+from headgate.errors import DefectError, FixInputError, HeadgateError, OutcomeUnknownError
+from headgate.ports.batch import Position
+from headgate.ports.store import TableSpec
+from headgate.stores.iceberg.cut import IcebergCut, IcebergView, Storage
+from headgate.stores.iceberg.datafiles import data_file
+from headgate.stores.iceberg.draft import Draft, Staged
+from headgate.stores.iceberg.layout import check_name, evolution, new_table
+from headgate.stores.iceberg.local_io import LocalIO, local_path
+from headgate.stores.iceberg.pointers import Entry, PointerMoved, Pointers, Transaction
+from headgate.stores.iceberg.positions import Move
+from headgate.stores.iceberg.row_writer import RowWriter
+from headgate.stores.iceberg.trouble import storage_errors
+
+TRIES = 8
+_FIRST_PAUSE_S = 0.02
+
+
+@dataclass(slots=True)
+class IcebergPublication:
+    """One change in the making (ports.store.Publication).
+
+    Data files are written at once, manifests and metadata at `commit`, which goes through these steps:
+
+    1. sync the data files;
+    2. read all pointers and stage each table on what it is now: check positions, write manifests and metadata; sync;
+    3. in one SQL transaction move each pointer that still is what was read, and write the journal line.
+
+    When another process has moved a pointer in between, steps 2 and 3 run again inside the transaction, where
+    no other publication can overtake: a change that has become impossible is refused there, any other lands.
+    """
+
+    storage: Storage
+    io: LocalIO
+    pointers: Pointers
+    warehouse: Path
+    step: str
+    snapshots: int
+    id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    _cut: IcebergCut | None = None
+    _drafts: dict[str, Draft] = field(default_factory=dict)
+    _record: dict[str, Any] = field(default_factory=dict)
+    _data: list[str] = field(default_factory=list)
+    _closed: bool = False
+    _in_doubt: bool = False
+
+    def ensure(self, spec: TableSpec) -> IcebergView:
+        """The table, made or evolved in this publication when needed."""
+        self._check_open()
+        check_name(spec.name)
+        draft = self._draft(spec.name)
+        if draft is None:
+            draft = Draft.created(spec.name, new_table(spec, self.warehouse))
+            self._drafts[spec.name] = draft
+        elif updates := evolution(draft.metadata, spec):
+            draft.evolve(updates)
+        return IcebergView(self.storage, spec.name, draft.location, draft.metadata)
+
+    def expect(self, table: str, snapshot_id: int | None) -> None:
+        """Refuse the commit with CommitConflict unless the table is still at this snapshot (of the cut that was read)."""
+        self._existing(table).expected = (snapshot_id,)
+
+    def folder(self, table: str) -> str:
+        """An existing folder in which new data files of the table may be written (any file name)."""
+        folder = local_path(f"{self._existing(table).metadata.location.rstrip('/')}/data")
+        with storage_errors(table):
+            os.makedirs(folder, exist_ok=True)
+        return folder
+
+    def append(self, table: str, paths: Sequence[str]) -> None:
+        """Add Parquet files, written with the table's field ids, rows of one partition value each."""
+        draft = self._existing(table)
+        for path in paths:
+            self._data.append(path)
+            with storage_errors(table):
+                found = data_file(self.io.path(path), draft.metadata)
+            if found is not None:
+                self.io.wrote(path)
+                draft.added.append(found)
+
+    def remove(self, table: str, paths: Sequence[str]) -> None:
+        """Take live data files out. CommitConflict at commit when one is gone."""
+        self._existing(table).removed.update(str(local_path(path)) for path in paths)
+
+    def write(self, table: str, batches: Iterable[pa.RecordBatch]) -> int:
+        """Write rows (any number, streamed) as new data files and add them; the number of rows."""
+        draft = self._existing(table)
+        writer = RowWriter(table, draft.metadata, self.folder(table))
+        try:
+            with storage_errors(table):
+                writer.write(batches)
+        finally:
+            self._data += writer.paths
+        for path, footer in writer.written:
+            with storage_errors(table):
+                found = data_file(path, draft.metadata, footer)
+            if found is not None:
+                self.io.wrote(path)
+                draft.added.append(found)
+        return writer.rows
+
+    def move(self, table: str, stream: str, start: Position, end: Position) -> None:
+        """Move the stream's position, on the partitions that `end` names; StalePosition at commit unless it is at `start`."""
+        self._existing(table).moves.append(Move(stream, start, end))
+
+    def note_fact(self, table: str, name: str, value: str) -> None:
+        """Leave a named fact with the table's new snapshot."""
+        self._existing(table).facts[name] = value
+
+    def note(self, record: Mapping[str, Any]) -> None:
+        """Attach JSON-safe facts to the publication's own record."""
+        self._check_open()
+        self._record.update(record)
+
+    def commit(self) -> None:
+        """All or nothing; see the port. A publication that changes nothing and notes nothing leaves no trace."""
+        self._check_open()
+        with storage_errors(str(self.warehouse)):
+            self.io.sync()  # (1)
+            crash.point("lake: data files written")
+            for number in range(TRIES):
+                staged: list[Staged] = []
+                try:
+                    self._try(staged, inside=number > 0)
+                    break
+                except PointerMoved:
+                    self._in_doubt = False
+                    self.io.discard(path for s in staged for path in s.written)
+                    if number == TRIES - 1:
+                        raise
+                except OutcomeUnknownError:
+                    raise
+                except HeadgateError:
+                    self._in_doubt = False
+                    raise
+                time.sleep(_FIRST_PAUSE_S * 2**number * random.random())  # noqa: S311
+        self._closed = True
+        self._in_doubt = False
+        for one in staged:
+            self.io.discard(one.outdated)
+
+    def close(self) -> None:
+        """End the publication; without a commit, remove its files, which for certain nobody points to."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._in_doubt:
+            return  # the outcome is not known: delete nothing
+        self.io.discard([*self.io.forget(), *self._data])
+        for draft in self._drafts.values():
+            draft.discard_folder()
+
+    def _try(self, staged: list[Staged], *, inside: bool) -> None:
+        """Steps 2 and 3; with `inside`, step 2 within the SQL transaction."""
+        if inside:
+            with self.pointers.transaction(self.id) as sql:
+                self._stage(staged, sql.read())
+                self._swing(staged, sql)
+            return
+        self._stage(staged, self.pointers.read())
+        if not staged and not self._record:
+            return
+        with self.pointers.transaction(self.id) as sql:
+            self._swing(staged, sql)
+
+    def _stage(self, staged: list[Staged], at: Mapping[str, str]) -> None:  # (2)
+        try:
+            for name in sorted(self._drafts):
+                one = self._drafts[name].stage(self.io, self.storage, at.get(name), self.id, self.snapshots)
+                if one is not None:
+                    staged.append(one)
+        except BaseException:
+            self.io.discard([*self.io.forget(), *(path for s in staged for path in s.written)])
+            raise
+        self.io.sync()
+        crash.point("lake: metadata written")
+
+    def _swing(self, staged: list[Staged], sql: Transaction) -> None:  # (3)
+        sql.swing([s.swing for s in staged])
+        tables = {s.swing.name: s.swing.new for s in staged}
+        at = datetime.now(UTC).isoformat(timespec="microseconds")
+        sql.journal(Entry(self.id, at, self.step, self._record, tables))
+        self._in_doubt = True  # from here on only an answer of the catalog can tell
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise DefectError("the publication has ended")
+
+    def _draft(self, name: str) -> Draft | None:
+        if name not in self._drafts:
+            if self._cut is None:
+                self._cut = IcebergCut(self.storage, self.pointers.read())
+            view = self._cut.table(name)
+            if view is None:
+                return None
+            self._drafts[name] = Draft.of(view)
+        return self._drafts[name]
+
+    def _existing(self, name: str) -> Draft:
+        self._check_open()
+        draft = self._draft(name)
+        if draft is None:
+            raise FixInputError("no such table", where=name, hint="`ensure` makes it")
+        return draft
