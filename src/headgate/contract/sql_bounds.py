@@ -55,7 +55,7 @@ def not_among(rule: Rule, of: Type, sql: str) -> str:
 
 
 def not_multiple(rule: Rule, of: Type, sql: str) -> str:
-    """SQL: the number is no multiple. A float counts as what it prints as; one of more than 38 digits is no multiple."""
+    """SQL: the number is no multiple. A float counts as what it prints as; one of over 38 digits is no multiple."""
     step = _number(rule, rule.argument).normalize(_WIDE)
     places = max(0, -int(step.as_tuple().exponent))
     if step <= 0:
@@ -86,9 +86,8 @@ def typed_literal(rule: Rule, of: Type, value: Any) -> str:
             number = _number(rule, value)
             scale = of.scale if of.kind is Kind.DECIMAL else 0
             rounded = number.quantize(Decimal(1).scaleb(-scale), context=_WIDE)
-            inside = abs(rounded) < (
-                Decimal(10) ** (of.precision - scale) if scale or of.precision else 2 ** (of.bits - 1)
-            )
+            limit = 10 ** (of.precision - scale) if of.kind is Kind.DECIMAL else 2 ** (of.bits - 1)
+            inside = abs(rounded) < limit or (of.kind is Kind.INTEGER and rounded == -limit)
             if rounded != number or not inside:
                 raise _problem(rule, f"{value} is not a {of}")
             return _typed(of, f"{rounded:f}")

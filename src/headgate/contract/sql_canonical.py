@@ -4,7 +4,8 @@ A text or binary column counts as it is. Everything else is JSON without white s
 sorted by name (code points), text unescaped but for quotes, backslashes and control characters: what Python writes with
 `json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)`. An absent value is null. Integers
 and floats are written as Python writes them, decimals without trailing zeros, dates as YYYY-MM-DD, times as
-HH:MM:SS[.ffffff], timestamps with `T` between and, when zoned, in UTC with a `Z` behind. Binary is lower-case hexadecimal text.
+HH:MM:SS[.ffffff], timestamps with `T` between and, when zoned, in UTC with a `Z` behind. Binary is lower-case
+hexadecimal text.
 """
 
 from __future__ import annotations

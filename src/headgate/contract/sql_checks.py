@@ -12,12 +12,14 @@ def check_query(check: TableCheck, dataset: Dataset, table_sql: str) -> str:
     """A query that gives one row with one number: the check's count, or percent of the table's rows.
 
     `table_sql` is what may stand behind FROM. The metrics:
-    rowCount       rows
-    nullValues     rows where one of the fields is NULL
-    missingValues  the same, and where one is an empty text
-    duplicateValues  rows beyond the first of each combination of the fields; rows with a NULL among them are not counted
-    sql            what the contract's query gives; `${object}` (or the dataset's name) is the table, `${property}`
-                   the first field
+
+        rowCount         rows
+        nullValues       rows where one of the fields is NULL
+        missingValues    the same, and where one is an empty text
+        duplicateValues  rows beyond the first of each combination of the fields, those with a NULL not counted
+        sql              what the contract's query gives; `${object}` (or the dataset's name) is the table,
+                         `${property}` the first field
+
     The percentage of an empty table is 0. Raises ContractSyntaxError for an unknown metric or field.
     """
     if check.metric == "sql":

@@ -40,9 +40,9 @@ def text_literal(value: str) -> str:
 def literal(value: Any) -> str:
     """A Python value as an SQL literal of the same value and the nearest type.
 
-    None, bool, int (up to 128 bits), float (also NaN and infinities), Decimal (up to 38 digits), str, bytes, date, time,
-    datetime (an aware one becomes an instant), UUID, and lists and string-keyed mappings (a struct) of these. Everything else
-    and everything that SQL cannot hold exactly is a FixInputError.
+    None, bool, int (up to 128 bits), float (also NaN and infinities), Decimal (up to 38 digits), str, bytes, date,
+    time, datetime (an aware one becomes an instant), UUID, and lists and string-keyed mappings (a struct) of these.
+    Everything else and everything that SQL cannot hold exactly is a FixInputError.
     """
     match value:
         case None:

@@ -1,4 +1,4 @@
-"""Reading text exactly: SQL that gives the value which a text says, or NULL when it says none of that type.
+r"""Reading text exactly: SQL that gives the value which a text says, or NULL when it says none of that type.
 
 DuckDB's own casts are generous: '1.5' becomes the integer 2, ' 12 ', '0x10', '1_000', 'yes', 'epoch' and '24:00:00'
 are all taken. So every reading here asks a grammar first and casts only what the grammar lets through.
@@ -14,7 +14,7 @@ The grammars (digits are ASCII, nothing may stand before or behind):
     time       HH:MM:SS[.f], to 23:59:59.999999
     timestamp  date, one `T` or blank, time; zoned: then Z or +hh[:mm[:ss]] (the colons may be missing). A zoned text
                is never a timestamp without zone, nor the other way round: the contract would change its meaning.
-    binary     PostgreSQL's \\x and pairs of hexadecimal digits
+    binary     PostgreSQL's \x and pairs of hexadecimal digits
 
 Fractions of a second may have more than six digits when the rest are zeros.
 """
@@ -34,7 +34,7 @@ _GRAMMAR = {
     Kind.TIME: _TIME,
 }
 
-# A decimal text of at most so many characters and without exponent has so few digits that float printing gives them back.
+# A text of at most so many characters without exponent has so few digits that printing the float gives them back.
 _SAFE_LENGTH = {32: 6, 64: 15}
 
 
@@ -56,7 +56,8 @@ def scalar(of: Type, text: str) -> str:
         case Kind.NUMBER:
             return _number(text, of.bits)
         case Kind.BOOLEAN:
-            return f"CASE WHEN lower({text}) IN ('true', 't') THEN true WHEN lower({text}) IN ('false', 'f') THEN false END"
+            no = f"WHEN lower({text}) IN ('false', 'f') THEN false"
+            return f"CASE WHEN lower({text}) IN ('true', 't') THEN true {no} END"
         case Kind.TIMESTAMP:
             return _timestamp(text, of.zoned)
         case Kind.BINARY:

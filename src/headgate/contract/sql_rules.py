@@ -62,7 +62,7 @@ def _below(rule: Rule, of: Type, sql: str, rest: str, depth: int) -> str:
 
 
 def find(fields: tuple[Field, ...], path: str) -> tuple[Field | None, str]:
-    """The field that a path begins with and the rest of the path. Of two names that fit, the longer (names may hold dots)."""
+    """The field that a path begins with and the rest of the path. Names may hold dots: of two that fit, the longer."""
     fitting = [one for one in fields if path == one.name or path.startswith((one.name + ".", one.name + "[]"))]
     if not fitting:
         return None, path
