@@ -11,9 +11,10 @@
     currency        the same, and one currency mark out; brackets or a minus sign mean negative: ($1,299.50) -> -1299.50
     date            a list of strptime formats, tried in order -> the ISO text of what was read
 
-number and currency take {decimal: ","} for 1.299,50; the default is a decimal point. A group has three digits and one kind
-of mark, so 1.299,50 without that argument is refused, not guessed. Text that number, currency or date cannot
-read is refused: the value is bad. An exact text goes out, so the type decides about precision, not these.
+number and currency take {decimal: ","} for 1.299,50; the default is a decimal point. A group has three digits and
+one kind of mark, so 1.299,50 without that argument is refused, not guessed. Text that number, currency or date
+cannot read is refused: the value is bad. What goes out is text again, digit by digit, so that the type decides
+about precision, not these.
 """
 
 from __future__ import annotations
@@ -27,7 +28,10 @@ from headgate.contract.sql_names import literal, text_literal
 from headgate.errors import FixInputError
 
 # Unicode's White_Space property.
-BLANKS = "\t\n\x0b\x0c\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
+BLANKS = (
+    "\t\n\x0b\x0c\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    "\u2028\u2029\u202f\u205f\u3000"
+)
 
 _MARK = r"(?:[A-Z]{1,2}\p{Sc}|\p{Sc}|[A-Z]{3})"
 _GAP = r"[ \x{A0}\x{202F}]"
@@ -138,7 +142,7 @@ def _date(text: str, formats: Any) -> str:
 
 
 def _strptime(text: str, layout: str) -> str:
-    """SQL: ISO text of what the format reads: with a time of day only when the format has one, with Z when it has a zone."""
+    """SQL: ISO text of what the format reads, with a time of day and a Z only when the format has time and zone."""
     pieces, used = [], set()
     for literal_part, directive in re.findall(r"([^%]+)|%-?(.)", layout, re.DOTALL):
         if directive and directive not in _DIRECTIVES:
