@@ -58,14 +58,17 @@ class IcebergView:
 
     @cached_property
     def schema(self) -> pa.Schema:
+        """The table's columns, their docs in the field metadata."""
         return arrow_schema(self.metadata.schema())
 
     @property
     def snapshot_id(self) -> int | None:
+        """The current snapshot, None before the first."""
         return self.metadata.current_snapshot_id
 
     @property
     def properties(self) -> Mapping[str, str]:
+        """The table's properties."""
         return self.metadata.properties
 
     @cached_property
@@ -101,11 +104,33 @@ class IcebergView:
         return found
 
     def rows(self) -> int:
+        """Number of rows, from metadata."""
         snapshot = self.metadata.current_snapshot()
         if snapshot is None:
             return 0
         stated = snapshot.summary is not None and snapshot.summary.get("total-records") is not None
         return total_rows(snapshot, [] if stated else self._manifests)
+
+    def snapshots(self) -> int:
+        """Number of snapshots that the table remembers."""
+        return len(self.metadata.snapshots)
+
+    def changes(self, since_snapshot_id: int) -> tuple[Sequence[str], Sequence[str]] | None:
+        """Paths added and removed since a snapshot; None when it has expired. Manifests both share are not read."""
+        before = self.metadata.snapshot_by_id(since_snapshot_id)
+        if before is None:
+            return None
+        then = {m.manifest_path: m for m in manifests_of(self._storage.io, before, self.name)}
+        now = {m.manifest_path: m for m in self._manifests}
+        old, new = (
+            self._paths([m for path, m in mine.items() if path not in other])
+            for mine, other in ((then, now), (now, then))
+        )
+        return sorted(new - old), sorted(old - new)
+
+    def _paths(self, manifests: Sequence[ManifestFile]) -> set[str]:
+        entries = live_entries(self._storage.io, self._storage.manifests, manifests, 0)
+        return {local_path(entry.data_file.file_path) for entry in entries}
 
     @cached_property
     def state(self) -> State:
@@ -113,12 +138,15 @@ class IcebergView:
         return find(self.metadata, self._storage.older, self.name)
 
     def position(self, stream: str) -> Position:
+        """The position of a stream that feeds this table; see `positions`. Raises PositionLost."""
         return self.state.position(stream)
 
     def facts(self, name: str) -> str | None:
+        """A named fact, found like a position. Raises PositionLost."""
         return self.state.facts.get(name)
 
     def field_ids(self) -> Mapping[str, Any]:
+        """Field ids as DuckDB's COPY takes them."""
         return duckdb_field_ids(self.metadata.schema().fields)
 
 
@@ -142,6 +170,7 @@ class IcebergCut:
         self._views: dict[str, IcebergView] = {}
 
     def table(self, name: str) -> IcebergView | None:
+        """The table, None when it does not exist."""
         location = self._pointers.get(name)
         if location is None:
             return None
@@ -150,4 +179,5 @@ class IcebergCut:
         return self._views[name]
 
     def names(self) -> Sequence[str]:
+        """All tables of the lake, `layer.table`, sorted."""
         return sorted(self._pointers)
