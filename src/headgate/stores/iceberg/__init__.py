@@ -1,4 +1,4 @@
-"""The Iceberg store: a lake of tables that any Iceberg reader opens, changed by publications of several tables at once."""
+"""The Iceberg store: tables that any Iceberg reader opens, changed by publications of several at once."""
 
 from __future__ import annotations
 

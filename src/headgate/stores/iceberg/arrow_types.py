@@ -72,7 +72,7 @@ _TO_ARROW: dict[type[IcebergType], pa.DataType] = {
 }
 
 
-def _doc(field: pa.Field) -> str | None:
+def _doc(field: pa.Field[Any]) -> str | None:
     text = (field.metadata or {}).get(DOC)
     return text.decode() if text else None
 
@@ -97,8 +97,8 @@ def iceberg_type(kind: pa.DataType, where: str, next_id: Callable[[], int]) -> I
     if pa.types.is_map(kind):
         key_id, value_id = next_id(), next_id()
         key = iceberg_type(kind.key_type, f"{where}.key", next_id)
-        item = iceberg_type(kind.item_type, f"{where}.value", next_id)
-        return MapType(key_id, key, value_id, item, value_required=not kind.item_field.nullable)
+        value = iceberg_type(kind.item_type, f"{where}.value", next_id)
+        return MapType(key_id, key, value_id, value, value_required=not kind.item_field.nullable)
     raise FixInputError(f"column {where}: Iceberg has no type for {kind}", hint="timestamps need microseconds")
 
 
@@ -128,7 +128,8 @@ def arrow_type(kind: IcebergType, *, ids: bool = False) -> pa.DataType:
         case ListType():
             return pa.list_(arrow_field(kind.element_field, ids=ids))
         case MapType():
-            return pa.map_(arrow_field(kind.key_field, ids=ids), arrow_field(kind.value_field, ids=ids))
+            key: Any = arrow_field(kind.key_field, ids=ids)
+            return pa.map_(key, arrow_field(kind.value_field, ids=ids))  # type: ignore[call-overload,no-any-return]
         case _:
             found = _TO_ARROW.get(type(kind))
             if found is None:
@@ -136,7 +137,7 @@ def arrow_type(kind: IcebergType, *, ids: bool = False) -> pa.DataType:
             return found
 
 
-def arrow_field(field: NestedField, *, ids: bool = False) -> pa.Field:
+def arrow_field(field: NestedField, *, ids: bool = False) -> pa.Field[Any]:
     """The Arrow field of an Iceberg field, its doc (or, with `ids`, its field id) in the metadata."""
     metadata: dict[bytes, bytes] = {}
     if ids:

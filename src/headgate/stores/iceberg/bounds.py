@@ -27,13 +27,13 @@ from pyiceberg.types import (
 
 TEXT_LENGTH = 16  # Iceberg's default: bounds of text are shortened to 16 characters, of bytes to 16 bytes
 FULL_LENGTH = 256  # where a column's metrics mode is `full`
-_EPOCH = datetime(1970, 1, 1)
 _EPOCH_UTC = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH = _EPOCH_UTC.replace(tzinfo=None)
 _INTEGERS = (IntegerType, LongType, DateType, TimeType, TimestampType, TimestamptzType)
 
 
 def raw_value(kind: IcebergType, raw: Any) -> Any | None:
-    """A Parquet statistic (as pyarrow's `min_raw`) as Iceberg's internal value: int for dates and times. None when unusable."""
+    """A Parquet statistic (pyarrow's `min_raw`) as Iceberg's internal value, int for dates and times; or None."""
     match kind:
         case DecimalType():
             unscaled = int.from_bytes(raw, "big", signed=True) if isinstance(raw, bytes) else int(raw)

@@ -101,7 +101,7 @@ class Draft:
         else:
             metadata = update_table_metadata(current, self.evolved) if self.evolved else current
         if self.added or self.removed or after != state:
-            updates = self._snapshot(io, storage, metadata, after, publication, keep)
+            updates = self._snapshot(io, storage, metadata, after=after, publication=publication, keep=keep)
         elif self.base is None or self.evolved:
             updates = ()
         else:
@@ -134,7 +134,7 @@ class Draft:
         return current
 
     def _snapshot(
-        self, io: LocalIO, storage: Storage, metadata: TableMetadata, after: State, publication: str, keep: int
+        self, io: LocalIO, storage: Storage, metadata: TableMetadata, *, after: State, publication: str, keep: int
     ) -> tuple[TableUpdate, ...]:
         snapshot = NextSnapshot(
             io=io,

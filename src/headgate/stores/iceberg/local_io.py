@@ -1,7 +1,8 @@
 """Files of the warehouse on a local disk: inside the warehouse only, and on the disk before anybody points to them.
 
 PyIceberg never syncs: after a power cut a pointer may be durable and the file behind it empty. Here every
-written file is synced when it is closed, or, where `deferred`, when `sync` is called: once per publication, many at a time.
+written file is synced when it is closed, or, where `deferred`, when `sync` is called: once per publication,
+many at a time.
 """
 
 from __future__ import annotations
@@ -66,9 +67,11 @@ class LocalInputFile(InputFile):
         return os.stat(self._path).st_size
 
     def exists(self) -> bool:
+        """True when the file is there."""
         return os.path.exists(self._path)
 
     def open(self, seekable: bool = True) -> InputStream:  # noqa: ARG002
+        """The file's bytes, always seekable."""
         return open(self._path, "rb")
 
 
@@ -84,12 +87,15 @@ class LocalOutputFile(OutputFile):
         return os.stat(self._path).st_size
 
     def exists(self) -> bool:
+        """True when the file is there."""
         return os.path.exists(self._path)
 
     def to_input_file(self) -> LocalInputFile:
+        """The same file, to read."""
         return LocalInputFile(self._location, self._path)
 
     def create(self, overwrite: bool = False) -> OutputStream:
+        """Begin the file; FileExistsError when it is there and `overwrite` is not given."""
         self._store.wrote(self._path)
         os.makedirs(os.path.dirname(self._path), exist_ok=True)
         raw = io.FileIO(self._path, "w" if overwrite else "x")
@@ -115,12 +121,15 @@ class LocalIO(FileIO):
         return path
 
     def new_input(self, location: str) -> LocalInputFile:
+        """A file to read. FixInputError outside of the warehouse."""
         return LocalInputFile(location, self.path(location))
 
     def new_output(self, location: str) -> LocalOutputFile:
+        """A file to write. FixInputError outside of the warehouse."""
         return LocalOutputFile(location, self.path(location), self)
 
     def delete(self, location: str | InputFile | OutputFile) -> None:
+        """Remove a file. FixInputError outside of the warehouse."""
         os.remove(self.path(location if isinstance(location, str) else location.location))
 
     def wrote(self, path: str) -> None:

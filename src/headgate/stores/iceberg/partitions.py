@@ -16,7 +16,7 @@ from pyiceberg.types import DateType, IcebergType, TimestampType, TimestamptzTyp
 _HOUR_US = 3_600_000_000
 
 
-def internal_values(column: pa.Array, kind: IcebergType) -> list[Any]:
+def internal_values(column: Any, kind: IcebergType) -> list[Any]:
     """Values as Iceberg's transforms take them: days and microseconds as int."""
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
@@ -35,7 +35,7 @@ class _Axis:
     kind: IcebergType
     field: PartitionField
 
-    def keys(self, column: pa.Array) -> pa.Array:
+    def keys(self, column: Any) -> Any:
         """The partition value of each row, in Iceberg's internal form."""
         match self.field.transform:
             case IdentityTransform():
@@ -80,14 +80,12 @@ class Splitter:
         yield from self._groups(keys, batch)
 
     @staticmethod
-    def _constant(key: pa.Array) -> bool:
+    def _constant(key: Any) -> bool:
         if key.null_count:
             return bool(key.null_count == len(key))
         return bool(pc.all(pc.equal(key, key[0])).as_py())
 
-    def _groups(
-        self, keys: Sequence[pa.Array], batch: pa.RecordBatch
-    ) -> Iterator[tuple[tuple[Any, ...], pa.RecordBatch]]:
+    def _groups(self, keys: Sequence[Any], batch: pa.RecordBatch) -> Iterator[tuple[tuple[Any, ...], pa.RecordBatch]]:
         names = [str(i) for i in range(len(keys))]
         rows = pa.table([*keys, pa.array(range(batch.num_rows), pa.int64())], [*names, "row"])
         grouped = rows.group_by(names, use_threads=False).aggregate([("row", "list")])

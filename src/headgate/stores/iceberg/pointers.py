@@ -54,7 +54,7 @@ LAYOUT = (
     PRIMARY KEY (catalog_name, table_namespace, table_name)
 )""",
 )
-_IS_TABLE = "(iceberg_type = 'TABLE' OR iceberg_type IS NULL)"
+IS_TABLE = "(iceberg_type = 'TABLE' OR iceberg_type IS NULL)"
 
 
 class Database(Protocol):
@@ -120,7 +120,7 @@ class Transaction:
         return self._pointers.select(self._connection)
 
     def swing(self, swings: Sequence[Swing]) -> None:
-        """Move pointers in a fixed order, so that two publications cannot wait for each other. PointerMoved if one is gone."""
+        """Move pointers, in a fixed order so that no two publications wait for each other. Raises PointerMoved."""
         run = self._pointers.run
         catalog = self._pointers.name
         for swing in sorted(swings, key=lambda s: s.name):
@@ -132,7 +132,7 @@ class Transaction:
                     self._connection,
                     "UPDATE iceberg_tables SET metadata_location = ?, previous_metadata_location = ?"
                     " WHERE catalog_name = ? AND table_namespace = ? AND table_name = ? AND metadata_location = ?"
-                    f" AND {_IS_TABLE}",
+                    f" AND {IS_TABLE}",
                     (swing.new, swing.base, catalog, namespace, table, swing.base),
                 )
                 if done.rowcount != 1:
@@ -208,7 +208,7 @@ class Pointers:
         rows = self.run(
             connection,
             "SELECT table_namespace, table_name, metadata_location FROM iceberg_tables"
-            f" WHERE catalog_name = ? AND metadata_location IS NOT NULL AND {_IS_TABLE}",
+            f" WHERE catalog_name = ? AND metadata_location IS NOT NULL AND {IS_TABLE}",
             (self.name,),
         )
         return {f"{namespace}.{table}": location for namespace, table, location in rows.fetchall()}
@@ -246,13 +246,8 @@ class Pointers:
 
     def make(self) -> None:
         """Make the catalog and its tables where they are missing."""
-        try:
-            with closing(self.database.connect()) as connection:
-                self.run(connection, "SELECT 1 FROM headgate_states LIMIT 1")
+        if self._made():
             return
-        except Exception as error:
-            if not self.database.absent(error):
-                raise self.database.translate(error) from error
         try:
             self.database.create()
         except Exception as error:
@@ -263,13 +258,23 @@ class Pointers:
                 self.run(connection, statement.replace("{serial}", self.database.serial))
             self.run(connection, "COMMIT")
 
+    def _made(self) -> bool:
+        try:
+            with closing(self.database.connect()) as connection:
+                self.run(connection, "SELECT 1 FROM headgate_states LIMIT 1")
+        except Exception as error:
+            if self.database.absent(error):
+                return False
+            raise self.database.translate(error) from error
+        return True
+
     @contextmanager
     def transaction(self, publication: str) -> Iterator[Transaction]:
         """One SQL transaction that ends with a journal line of id `publication`.
 
         Leaving it commits. An error inside rolls back: nothing landed. An error of the commit itself is settled by
-        looking for the journal line: found, it landed and nothing is raised; not found, nothing landed and the error is raised in our words;
-        OutcomeUnknownError when there is no way to look.
+        looking for the journal line: found, it landed and nothing is raised; not found, nothing landed and the
+        error is raised in our words; OutcomeUnknownError when there is no way to look.
         """
         with self.connection() as connection:
             self.database.begin(connection, self.name)

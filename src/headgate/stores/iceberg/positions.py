@@ -43,10 +43,11 @@ class State:
     facts: Mapping[str, str] = field(default_factory=dict)
 
     def position(self, stream: str) -> Position:
+        """Where the stream stands; the start when it has never moved."""
         return self.positions.get(stream) or Position.start()
 
     def moved(self, move: Move, table: str) -> State:
-        """The state after the move; StalePosition unless it stands at the start on the partitions that the end names."""
+        """The state after the move; StalePosition unless it is at the start on the partitions that the end names."""
         here = self.position(move.stream)
         for partition in move.end.tokens:
             if here.tokens.get(partition) != move.start.tokens.get(partition):

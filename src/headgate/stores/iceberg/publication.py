@@ -73,7 +73,7 @@ class IcebergPublication:
         return IcebergView(self.storage, spec.name, draft.location, draft.metadata)
 
     def expect(self, table: str, snapshot_id: int | None) -> None:
-        """Refuse the commit with CommitConflict unless the table is still at this snapshot (of the cut that was read)."""
+        """Refuse the commit with CommitConflict unless the table still is at the snapshot that was read."""
         self._existing(table).expected = (snapshot_id,)
 
     def folder(self, table: str) -> str:
@@ -116,7 +116,7 @@ class IcebergPublication:
         return writer.rows
 
     def move(self, table: str, stream: str, start: Position, end: Position) -> None:
-        """Move the stream's position, on the partitions that `end` names; StalePosition at commit unless it is at `start`."""
+        """Move the stream's position on the partitions that `end` names; StalePosition unless it is at `start`."""
         self._existing(table).moves.append(Move(stream, start, end))
 
     def note_fact(self, table: str, name: str, value: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -33,7 +33,7 @@ class _OpenFile:
             schema,
             compression="zstd",
             compression_level=1,
-            use_dictionary=[f.name for f in schema if _repeats(f)] or False,
+            use_dictionary=cast("bool", [f.name for f in schema if _repeats(f)]),
             store_decimal_as_integer=True,
             store_schema=False,
         )
@@ -78,7 +78,7 @@ class _OpenFile:
             self._sink.close()
 
 
-def _repeats(field: pa.Field) -> bool:
+def _repeats(field: pa.Field[Any]) -> bool:
     """Columns whose values repeat enough for a dictionary: text of any kind, but not records as they came."""
     kind = field.type
     return bool(
@@ -134,7 +134,7 @@ class RowWriter:
         self.written.append((file.path, file.close()))
 
     def fit(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """The batch in the table's columns: any order, missing nullable ones NULL, types cast where no value changes."""
+        """The batch in the table's columns: reordered, missing nullable ones NULL, cast where no value changes."""
         if batch.schema.equals(self._schema):
             return pa.RecordBatch.from_arrays(batch.columns, schema=self._schema)
         have = {name: i for i, name in enumerate(batch.schema.names)}

@@ -64,7 +64,7 @@ class ManifestCache:
 
 
 def manifests_of(io: LocalIO, snapshot: Snapshot | None, table: str) -> list[ManifestFile]:
-    """The manifests of a snapshot; FixInputError when the table has delete files, which Headgate never writes nor applies."""
+    """The manifests of a snapshot; FixInputError when it has delete files: Headgate never writes nor applies them."""
     if snapshot is None:
         return []
     manifests = list(read_manifest_list(io.new_input(snapshot.manifest_list)))
@@ -117,7 +117,7 @@ class NextSnapshot:
     _manifests_written: int = 0
 
     def build(self) -> Snapshot:
-        """Write manifests and manifest list; nothing points to them yet. CommitConflict when a file to remove is gone."""
+        """Write manifests and their list; nothing points to them yet. CommitConflict when a file to remove is gone."""
         self.snapshot_id = self.metadata.new_snapshot_id()
         parent = self.metadata.current_snapshot()
         kept, rewritten, removed = self._take_out(manifests_of(self.io, parent, self.table))
