@@ -1,7 +1,8 @@
 """Finds every connector of the package, and the rig that shows it to the suites.
 
 The rig of `headgate.sources.<kind>` is `rigs_<kind>.py` beside this file, with a class `SourceRig`; the rig of
-`headgate.stores.<kind>` is `rigs_<kind>.py` with a class `LakeRig` or `SinkRig`. A connector without one fails the build.
+`headgate.stores.<kind>` is `rigs_<kind>.py` with a class `LakeRig` or `SinkRig`. A connector without one fails
+the build.
 """
 
 from __future__ import annotations

@@ -89,6 +89,15 @@ def swallows(lake: Lake) -> bool:
         return error is not midway
 
 
+def fails(action: Callable[[], object]) -> bool:
+    """Whether an action ends with an error of any kind."""
+    try:
+        action()
+    except Exception:
+        return True
+    return False
+
+
 def is_lost(commit: Callable[[], object]) -> bool:
     """Whether a commit is refused because somebody was faster."""
     try:

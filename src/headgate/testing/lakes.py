@@ -18,6 +18,7 @@ from headgate.testing.lake_material import (
     STREAM,
     LakeRig,
     at,
+    fails,
     holds,
     is_lost,
     is_stopped,
@@ -89,10 +90,13 @@ class LakeConformance(Suite):
             yield rows(3, 6)
             raise ConnectionResetError("midway")
 
-        with suppress(ConnectionResetError), rig.open().publication("refine") as publication:
-            publication.ensure(ONE)
-            publication.write("silver.one", failing())
-            publication.commit()
+        def attempt() -> None:
+            with rig.open().publication("refine") as publication:
+                publication.ensure(ONE)
+                publication.write("silver.one", failing())
+                publication.commit()
+
+        demand(fails(attempt), "the error was swallowed")
         shows(rig, 3)
         leaves_nothing_over(rig)
 
