@@ -6,13 +6,16 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from headgate.contract import sql_reading, sql_standardise
+from headgate.contract import sql_json, sql_reading, sql_standardise
 from headgate.contract.model import Field, Kind, Type
 from headgate.contract.sql_arrow import arrow_to_duckdb, fits, is_text, same
 from headgate.contract.sql_names import duckdb_type, item_of, key_of, text_literal
 
 FALSE = "false"
 _TEXT = Type(Kind.STRING)
+# An element of PostgreSQL's array literal; and the whole literal, one dimension, the usual lower bound.
+_ELEMENT = r'"(?:[^"\\]|\\.)*"|[^,"{}\\\s]+'
+_LITERAL = rf"(?s)\{{(?:(?:{_ELEMENT})(?:,(?:{_ELEMENT}))*)?\}}"
 _NESTED = (Kind.OBJECT, Kind.ARRAY, Kind.MAP)
 
 
@@ -129,6 +132,8 @@ def _there_and_back(sql: str, target: str, source: str) -> str:
 
 
 def _nested(of: Type, sql: str, source: pa.DataType, depth: int) -> Column:
+    if is_text(source):
+        return _nested_text(of, sql, depth)
     t = pa.types
     if of.kind is Kind.OBJECT and t.is_struct(source):
         return _object(of, sql, source, depth)
@@ -173,6 +178,23 @@ def _map(of: Type, sql: str, source: pa.MapType, depth: int) -> Column:
         bads.append(f"coalesce(list_unique({keys}) <> len({keys}), false)")
     pairs = f"list_transform({entries}, lambda {each}: {{'k': {key.value}, 'v': {item.value}}})"
     return _built(sql, f"map_from_entries({pairs})", _any(bads))
+
+
+def _nested_text(of: Type, sql: str, depth: int) -> Column:
+    """JSON text; for an array also PostgreSQL's literal of one dimension, such as {1,NULL,"two words"}."""
+    value, bad = sql_json.read(of, sql, depth)
+    if of.kind is not Kind.ARRAY or item_of(of).type.kind is Kind.ARRAY:
+        return Column(value, bad)
+    each = f"hg_x{depth}"
+    tokens = f"regexp_extract_all(substr({sql}, 2, length({sql}) - 2), {text_literal('(?s)' + _ELEMENT)})"
+    # Unquoted NULL is an absent element, quoted it is a text; a backslash keeps the next character as it is.
+    unquoted = rf"regexp_replace(substr({each}, 2, length({each}) - 2), '(?s)\\(.)', '\1', 'g')"
+    plain = f"CASE WHEN lower({each}) = 'null' THEN NULL WHEN starts_with({each}, '\"') THEN {unquoted} ELSE {each} END"
+    listed = f"list_transform({tokens}, lambda {each}: {plain})"
+    elements = exact(of, listed, pa.list_(pa.string()), depth)
+    literal_value = f"CASE WHEN {sql_reading.matches(sql, _LITERAL)} AND NOT {elements.bad} THEN {elements.value} END"
+    both = f"CASE WHEN starts_with({sql}, '[') THEN {value} ELSE {literal_value} END"
+    return Column(both, f"({sql} IS NOT NULL AND {both} IS NULL)")
 
 
 def _some(list_sql: str) -> str:
