@@ -75,7 +75,9 @@ def write_events(path: str, events: int) -> dict[str, int]:
             for batch in con.sql(sql).to_arrow_table().to_batches():
                 out.write("".join(batch.column(0).to_pylist()).encode())
     os.replace(path + ".part", path)
-    lines, copied, broken = con.execute("select count(*), count(*) filter (copy), count(*) filter (kind > 0) from sequence").fetchone() or (0, 0, 0)
+    lines, copied, broken = con.execute(
+        "select count(*), count(*) filter (copy), count(*) filter (kind > 0) from sequence"
+    ).fetchone() or (0, 0, 0)
     return {"lines": lines, "copies": copied, "broken": broken}
 
 

@@ -23,13 +23,22 @@ class Cost:
     output: str = ""
 
 
-def run(argv: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: str | None = None, ok: Sequence[int] = (0,)) -> Cost:
+def run(
+    argv: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: str | None = None, ok: Sequence[int] = (0,)
+) -> Cost:
     """Run a command to its end. RuntimeError with its output when it fails."""
     log = os.path.join(ROOT, "build", "bench.out")
     os.makedirs(os.path.dirname(log), exist_ok=True)
     with open(log, "wb") as out:
         begun = time.perf_counter()
-        process = subprocess.Popen(list(argv), stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, env={**os.environ, **(env or {})}, cwd=cwd)
+        process = subprocess.Popen(
+            list(argv),
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **(env or {})},
+            cwd=cwd,
+        )
         _, status, usage = os.wait4(process.pid, 0)
         wall = time.perf_counter() - begun
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -47,7 +56,10 @@ def in_turn(rounds: int, contenders: Mapping[str, Callable[[], Cost]], *, warm: 
             cost = contender()
             if number >= 0:
                 costs[name].append(cost)
-                print(f"    {name:<28} wall {cost.wall_s:6.2f} s  cpu {cost.cpu_s:6.2f} s  {cost.peak_rss_mib:6.0f} MiB", file=sys.stderr)
+                print(
+                    f"    {name:<28} wall {cost.wall_s:6.2f} s  cpu {cost.cpu_s:6.2f} s  {cost.peak_rss_mib:6.0f} MiB",
+                    file=sys.stderr,
+                )
     return costs
 
 

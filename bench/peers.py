@@ -18,5 +18,19 @@ def python() -> str:
         uv = os.path.join(os.path.dirname(sys.executable), "uv")
         subprocess.run([uv, "venv", "--quiet", HOME, "--python", sys.executable], check=True)
         lock = os.path.join(ROOT, "requirements", "bench.txt")
-        subprocess.run([uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", interpreter, "--require-hashes", "-r", lock], check=True)
+        subprocess.run(
+            [
+                uv,
+                "pip",
+                "install",
+                "--quiet",
+                "--compile-bytecode",
+                "--python",
+                interpreter,
+                "--require-hashes",
+                "-r",
+                lock,
+            ],
+            check=True,
+        )
     return interpreter

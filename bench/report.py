@@ -30,7 +30,18 @@ class Figure:
 
 def figure(hop: str, value: float, unit: str, bar: float, stretch: float | None, against: str, cost: Cost) -> Figure:
     """A figure; it is met when it is not above the bar."""
-    return Figure(hop, round(value, 3), unit, bar, stretch, value <= bar, against, round(cost.wall_s, 3), round(cost.cpu_s, 3), round(cost.peak_rss_mib, 1))
+    return Figure(
+        hop,
+        round(value, 3),
+        unit,
+        bar,
+        stretch,
+        value <= bar,
+        against,
+        round(cost.wall_s, 3),
+        round(cost.cpu_s, 3),
+        round(cost.peak_rss_mib, 1),
+    )
 
 
 def machine() -> dict[str, str]:
@@ -50,7 +61,11 @@ def machine() -> dict[str, str]:
 def as_table(figures: list[Figure], state: dict[str, str]) -> str:
     """Markdown: the machine, then the figures."""
     lines = [f"{k}: {v}  " for k, v in state.items()]
-    lines += ["", "| hop | figure | unit | bar | stretch | met | against | wall s | CPU s | peak MiB |", "|---|---|---|---|---|---|---|---|---|---|"]
+    lines += [
+        "",
+        "| hop | figure | unit | bar | stretch | met | against | wall s | CPU s | peak MiB |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
     for f in figures:
         lines.append(
             f"| {f.hop} | {f.figure:g} | {f.unit} | {f.bar:g} | {'' if f.stretch is None else f'{f.stretch:g}'} | "

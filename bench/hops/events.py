@@ -48,7 +48,7 @@ def measure(rounds: int) -> list[Figure]:
     with open(os.path.join(folder, "contracts", "events.odcs.yaml"), "w") as out:
         out.write(CONTRACT)
 
-    def ours():  # noqa: ANN202
+    def ours():
         shutil.rmtree(os.path.join(folder, ".headgate"), ignore_errors=True)
         return headgate("run", project=folder)
 

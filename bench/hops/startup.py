@@ -28,7 +28,11 @@ def measure(rounds: int) -> list[Figure]:
         )
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    help_, idle, bare = median(costs["headgate --help"]), median(costs["headgate run, nothing new"]), median(costs["python -c pass"])
+    help_, idle, bare = (
+        median(costs["headgate --help"]),
+        median(costs["headgate run, nothing new"]),
+        median(costs["python -c pass"]),
+    )
     against = f"bare Python {bare.wall_s * 1e3:.0f} ms"
     return [
         figure("help", help_.wall_s * 1e3, "ms", 150, 80, against, help_),

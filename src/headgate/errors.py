@@ -1,25 +1,25 @@
 """Every error Headgate raises, sorted by what to do next.
 
-    HeadgateError                 code, hint, where
-    ├─ FixInputError              a person must change something; never retried            exit 2
-    │  ├─ ContractSyntaxError     a contract or project file says something impossible
-    │  ├─ BreakingChangeError     the stored tables cannot follow this contract
-    │  ├─ UnknownKindError        no connector of that name
-    │  ├─ MissingExtraError       an optional package is not installed
-    │  └─ MissingSecretError      a secret or ${VARIABLE} is not set
-    ├─ RetryableError             try again after retry_after_s                             exit 3
-    │  ├─ SourceUnavailable
-    │  ├─ StoreUnavailable
-    │  ├─ RateLimited
-    │  └─ CommitConflict          somebody else committed first; nothing of ours landed
-    ├─ OutcomeUnknownError        may have landed: read the position, then decide           exit 1
-    ├─ StopError                  going on would lose or double data                        exit 5
-    │  ├─ StalePosition           the rows continue a position the table no longer has
-    │  ├─ PositionLost            the position cannot be found, or the source has dropped it
-    │  ├─ SourceChanged           this is not the source the position belongs to
-    │  └─ AccountError            the account of rows does not balance
-    ├─ BudgetExceeded             more rows were rejected than the contract allows          exit 4
-    └─ DefectError                our bug: says how to report it                            exit 70
+HeadgateError                 code, hint, where
+├─ FixInputError              a person must change something; never retried            exit 2
+│  ├─ ContractSyntaxError     a contract or project file says something impossible
+│  ├─ BreakingChangeError     the stored tables cannot follow this contract
+│  ├─ UnknownKindError        no connector of that name
+│  ├─ MissingExtraError       an optional package is not installed
+│  └─ MissingSecretError      a secret or ${VARIABLE} is not set
+├─ RetryableError             try again after retry_after_s                             exit 3
+│  ├─ SourceUnavailable
+│  ├─ StoreUnavailable
+│  ├─ RateLimited
+│  └─ CommitConflict          somebody else committed first; nothing of ours landed
+├─ OutcomeUnknownError        may have landed: read the position, then decide           exit 1
+├─ StopError                  going on would lose or double data                        exit 5
+│  ├─ StalePosition           the rows continue a position the table no longer has
+│  ├─ PositionLost            the position cannot be found, or the source has dropped it
+│  ├─ SourceChanged           this is not the source the position belongs to
+│  └─ AccountError            the account of rows does not balance
+├─ BudgetExceeded             more rows were rejected than the contract allows          exit 4
+└─ DefectError                our bug: says how to report it                            exit 70
 """
 
 from __future__ import annotations

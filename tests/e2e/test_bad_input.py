@@ -4,6 +4,7 @@ import os
 import re
 
 import pytest
+
 from e2e.command import good, headgate
 
 CONTRACT = "contracts/orders.odcs.yaml"
@@ -43,9 +44,17 @@ CASES = {  # name: (change, exit code, pattern in the complaint)
     "not yaml": (contract("kind: DataContract", "kind: [DataContract"), 2, r"orders\.odcs\.yaml:\d+:\d+"),
     "a key twice": (contract("status: draft", "status: draft\nstatus: active"), 2, r"orders\.odcs\.yaml:7:1.*status"),
     "a tab": (contract("  purpose:", "\tpurpose:"), 2, r"orders\.odcs\.yaml:\d+:\d+"),
-    "unknown property": (contract("required: true, enum", "require: true, enum"), 2, r"orders\.odcs\.yaml:\d+:\d+.*require"),
+    "unknown property": (
+        contract("required: true, enum", "require: true, enum"),
+        2,
+        r"orders\.odcs\.yaml:\d+:\d+.*require",
+    ),
     "unknown type": (contract("logicalType: timestamp", "logicalType: datetime"), 2, r"orders\.odcs\.yaml:\d+:\d+"),
-    "contradicting limits": (contract("{minimum: 0}", "{minimum: 5, maximum: 1}"), 2, r"orders\.odcs\.yaml:\d+:\d+.*minimum"),
+    "contradicting limits": (
+        contract("{minimum: 0}", "{minimum: 5, maximum: 1}"),
+        2,
+        r"orders\.odcs\.yaml:\d+:\d+.*minimum",
+    ),
     "order by an unknown field": (contract("value: [updated_at]", "value: [updated]"), 2, r"updated"),
     "bad budget": (contract("50 percent", "many"), 2, r"budget"),
     "unknown headgate property": (contract("headgate.order", "headgate.ordre"), 2, r"headgate\.ordre"),
@@ -59,7 +68,11 @@ CASES = {  # name: (change, exit code, pattern in the complaint)
     "unknown engine": (settings("engine: presto"), 2, r"headgate\.yaml:1:\d+.*presto"),
     "unknown catalog": (settings("lake: {catalog: hive}"), 2, r"hive"),
     "dataset without a contract": (settings("datasets: {nothing: {}}"), 2, r"nothing"),
-    "model with a mistake": (model("select no_such_column from silver.orders"), 2, r"bad\.sql.*no_such_column|no_such_column"),
+    "model with a mistake": (
+        model("select no_such_column from silver.orders"),
+        2,
+        r"bad\.sql.*no_such_column|no_such_column",
+    ),
     "model on a missing table": (model("select * from silver.nowhere"), 2, r"nowhere"),
     "models in a circle": (model("select * from daily_copy", "daily_copy.sql"), 2, r"circle|itself|daily_copy"),
     "model that reads a file": (model("select * from read_csv('/etc/passwd')"), 2, r"read_csv|file|not"),
@@ -76,7 +89,11 @@ def test_bad_input_is_refused_with_place_and_hint_and_changes_nothing(project, n
     before = good("query", "select * from silver.orders order by all", project=project)
     kept = {f: (project / f).read_bytes() for f in (CONTRACT, "headgate.yaml")}
     change(project)
-    answer = headgate("run", *(["no_such_thing"] if name == "selection of nothing" else ["--full-refresh"] if "model" in name else []), project=project)
+    answer = headgate(
+        "run",
+        *(["no_such_thing"] if name == "selection of nothing" else ["--full-refresh"] if "model" in name else []),
+        project=project,
+    )
     assert answer.code == code, answer.err
     assert re.search(pattern, answer.err, re.I | re.S), answer.err
     assert "Traceback" not in answer.err
@@ -160,8 +177,15 @@ def test_a_query_can_only_read_the_lake(project, sql):
 def test_a_secret_in_the_environment_appears_nowhere(project):
     canary = "CANARY-7f3a9c"
     (project / ".env").write_text(f"SHOP_PASSWORD={canary}\n")
-    edit(project, "format: csv", "format: csv\n    customProperties:\n      - {property: password, value: '${SHOP_PASSWORD}'}")
-    answers = [headgate(*c, project=project, env={"PGPASSWORD": canary}) for c in (["run"], ["status"], ["doctor", "--json"], ["plan"], ["audit", "--deep"])]
+    edit(
+        project,
+        "format: csv",
+        "format: csv\n    customProperties:\n      - {property: password, value: '${SHOP_PASSWORD}'}",
+    )
+    answers = [
+        headgate(*c, project=project, env={"PGPASSWORD": canary})
+        for c in (["run"], ["status"], ["doctor", "--json"], ["plan"], ["audit", "--deep"])
+    ]
     for answer in answers:
         assert canary not in answer.out + answer.err
     for path in project.rglob("*"):

@@ -1,6 +1,7 @@
 """The project that `headgate init` makes: it runs at once, and every row is accounted for."""
 
 import pytest
+
 from e2e.command import good, headgate
 
 
@@ -60,14 +61,18 @@ def test_values_are_typed_and_standardised_in_silver_and_raw_in_bronze(project):
         {"order_id": 5, "amount": "42.00", "status": "shipped"},
         {"order_id": 6, "amount": "7.50", "status": "open"},
     ]
-    raw = good("query", "select count(*) as n from bronze.orders where contains(decode(_hg_raw), '$1299.00')", project=project)
+    raw = good(
+        "query", "select count(*) as n from bronze.orders where contains(decode(_hg_raw), '$1299.00')", project=project
+    )
     assert raw == [{"n": 2}]
 
 
 def test_replay_after_a_contract_fix_equals_a_rebuild(project):
     good("run", project=project)
     contract = project / "contracts" / "orders.odcs.yaml"
-    contract.write_text(contract.read_text().replace("{minimum: 0}", "{minimum: -100}").replace("version: 1.0.0", "version: 1.1.0"))
+    contract.write_text(
+        contract.read_text().replace("{minimum: 0}", "{minimum: -100}").replace("version: 1.0.0", "version: 1.1.0")
+    )
     before = good("quarantine", "list", project=project)
     dry = good("quarantine", "replay", "--dry-run", project=project)["orders"]
     assert (dry["recovered"], dry["remaining"]) == (1, 2)
@@ -113,7 +118,9 @@ def test_quarantine_shows_the_whole_record_with_every_reason(project):
 def test_plan_says_what_would_run_and_what_a_contract_change_does_to_stored_rows(project):
     good("run", project=project)
     contract = project / "contracts" / "orders.odcs.yaml"
-    contract.write_text(contract.read_text().replace("{minimum: 0}", "{minimum: 10}").replace("version: 1.0.0", "version: 2.0.0"))
+    contract.write_text(
+        contract.read_text().replace("{minimum: 0}", "{minimum: 10}").replace("version: 1.0.0", "version: 2.0.0")
+    )
     plan = good("plan", project=project)
     assert [n["node"] for n in plan["nodes"]] == ["bronze.orders", "silver.orders", "gold.daily_revenue"]
     (impact,) = plan["datasets"]
@@ -125,12 +132,24 @@ def test_status_runs_and_doctor_answer(project):
     good("run", project=project)
     tables = {t["table"]: t["rows"] for t in good("status", project=project)["tables"]}
     assert tables == {
-        "bronze.orders": 9, "gold.daily_revenue": 2, "headgate.runs": 1,
-        "ledger.orders": 2, "quarantine.orders": 3, "silver.orders": 4,
+        "bronze.orders": 9,
+        "gold.daily_revenue": 2,
+        "headgate.runs": 1,
+        "ledger.orders": 2,
+        "quarantine.orders": 3,
+        "silver.orders": 4,
     }
     assert len(good("runs", project=project)) == 1
     assert all(c["state"] != "wrong" for c in good("doctor", project=project))
-    for command in (["status"], ["runs"], ["doctor"], ["audit"], ["plan"], ["quarantine", "list"], ["quarantine", "show"]):
+    for command in (
+        ["status"],
+        ["runs"],
+        ["doctor"],
+        ["audit"],
+        ["plan"],
+        ["quarantine", "list"],
+        ["quarantine", "show"],
+    ):
         answer = headgate(*command, project=project)
         assert answer.code == 0, answer.err
         assert answer.out.strip()
@@ -140,7 +159,10 @@ def test_query_writes_tables_json_csv_and_parquet(project, tmp_path):
     good("run", project=project)
     sql = "from daily_revenue order by day"
     assert "1,360.99" in headgate("query", sql, project=project).out.replace("1360.99", "1,360.99")
-    assert headgate("query", sql, "--format", "csv", project=project).out.splitlines()[0].replace('"', "") == "day,orders,revenue,returned"
+    assert (
+        headgate("query", sql, "--format", "csv", project=project).out.splitlines()[0].replace('"', "")
+        == "day,orders,revenue,returned"
+    )
     file = tmp_path / "out.parquet"
     assert headgate("query", sql, "-o", file, project=project).code == 0
     import pyarrow.parquet as pq

@@ -24,11 +24,15 @@ def validate(arguments: argparse.Namespace) -> int:
         else:
             raise FixInputError(f"no such file: {path}", hint="give contracts or folders")
     if not files:
-        raise FixInputError("no contracts found", where=", ".join(map(str, paths)), hint="contracts are called NAME.odcs.yaml")
+        raise FixInputError(
+            "no contracts found", where=", ".join(map(str, paths)), hint="contracts are called NAME.odcs.yaml"
+        )
     complaints = [c for file in files for c in check_contract(file)]
     errors = [c for c in complaints if c.severity == "error"]
     if arguments.json:
-        show.document({"files": [str(f) for f in files], "complaints": [{**asdict(c), "place": str(c.place)} for c in complaints]})
+        show.document(
+            {"files": [str(f) for f in files], "complaints": [{**asdict(c), "place": str(c.place)} for c in complaints]}
+        )
     for c in complaints:
         show.line(f"{c.place}: {c.severity}: {c.message}" + (f"\n  what to do: {c.hint}" if c.hint else ""))
     if not errors:

@@ -27,7 +27,11 @@ def status(arguments: argparse.Namespace) -> int:
         right=["rows", "files", "MiB", "snapshots"],
     )
     for one in found["datasets"]:
-        late = f"{one['pending']:,} bronze rows wait for a verdict" if one["pending"] else "every bronze row has its verdict"
+        late = (
+            f"{one['pending']:,} bronze rows wait for a verdict"
+            if one["pending"]
+            else "every bronze row has its verdict"
+        )
         show.line(f"{one['dataset']}: {late}")
         for fresh in one["freshness"]:
             state = "fresh" if fresh["met"] else "STALE"
@@ -63,7 +67,8 @@ def audit(arguments: argparse.Namespace) -> int:
     broken = [a.dataset for a in accounts if a.state == BROKEN]
     if broken and not arguments.json:
         raise AccountError(
-            f"the account of {', '.join(broken)} does not balance", hint="headgate audit --deep names the rows; headgate run --full-refresh rebuilds from bronze"
+            f"the account of {', '.join(broken)} does not balance",
+            hint="headgate audit --deep names the rows; headgate run --full-refresh rebuilds from bronze",
         )
     return AccountError.exit_code if broken else 0
 
@@ -105,8 +110,8 @@ def plan(arguments: argparse.Namespace) -> int:
             show.line(f"{one['dataset']}: {'BREAKING ' if change['breaking'] else ''}{change['message']}")
         if one["would_be_quarantined"] or one["would_be_recovered"]:
             show.line(
-                f"{one['dataset']}: under today's contract {one['would_be_quarantined']:,} stored rows would be quarantined "
-                f"({show.counts(one['rules'])}) and {one['would_be_recovered']:,} quarantined rows recovered"
+                f"{one['dataset']}: under today's contract {one['would_be_quarantined']:,} stored rows would be "
+                f"quarantined ({show.counts(one['rules'])}) and {one['would_be_recovered']:,} quarantined rows recovered"
             )
     return 0
 

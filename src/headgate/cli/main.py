@@ -27,7 +27,9 @@ def parser() -> argparse.ArgumentParser:
     common.add_argument("-p", "--project", default=".", metavar="DIR", help="the project's folder (default: here)")
     common.add_argument("--json", action="store_true", help="one JSON document on stdout, everything human on stderr")
     top = argparse.ArgumentParser(
-        prog="headgate", description="One data contract drives the whole pipeline, and every record is accounted for.", epilog=EPILOG
+        prog="headgate",
+        description="One data contract drives the whole pipeline, and every record is accounted for.",
+        epilog=EPILOG,
     )
     top.add_argument("--version", action="version", version=f"headgate {headgate.__version__}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
@@ -50,7 +52,9 @@ def parser() -> argparse.ArgumentParser:
     one = command("run", "run:run", "land, refine and derive what is new")
     one.add_argument("select", nargs="*", metavar="SELECT", help="name, +name, name+, tag:x, bronze.name, a,b")
     one.add_argument("--full-refresh", action="store_true", help="rebuild silver and gold from bronze")
-    one.add_argument("--accept-quarantine", action="store_true", help="go on to gold although an error budget was exceeded")
+    one.add_argument(
+        "--accept-quarantine", action="store_true", help="go on to gold although an error budget was exceeded"
+    )
     command("status", "inspect:status", "show tables, positions, lag, freshness and limitations")
     one = command("audit", "inspect:audit", "prove that every record is accounted for")
     one.add_argument("select", nargs="*", metavar="DATASET")
@@ -103,7 +107,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as cause:
         if os.environ.get("HEADGATE_DEBUG"):
             raise
-        return _complain(DefectError(f"{type(cause).__name__}: {cause}", hint="set HEADGATE_DEBUG=1 to see where, and please report it"), as_json=arguments.json)
+        return _complain(
+            DefectError(
+                f"{type(cause).__name__}: {cause}", hint="set HEADGATE_DEBUG=1 to see where, and please report it"
+            ),
+            as_json=arguments.json,
+        )
     return code
 
 

@@ -9,7 +9,6 @@ from headgate.cli import show
 from headgate.contract.to_sql import literal, quote
 from headgate.runtime.project import Project
 
-
 Rows = list[dict[str, Any]]
 
 
@@ -25,14 +24,20 @@ def reasons(arguments: argparse.Namespace) -> int:
     with Project.open(arguments.project) as project:
         for name in _datasets(project, arguments.select):
             answer = project.query(
-                f"select reason.rule as rule, reason.field as field, count(*) as rows, min(reason.value) as example "
-                f"from (select unnest(reasons) as reason from quarantine.{quote(name)}) group by all order by rows desc, rule"
+                "select reason.rule as rule, reason.field as field, count(*) as rows, min(reason.value) as example "
+                f"from (select unnest(reasons) as reason from quarantine.{quote(name)}) "
+                "group by all order by rows desc, rule"
             )
             rows += [{"dataset": name, **row} for row in answer.to_pylist()]
     if arguments.json:
         show.document(rows)
     else:
-        show.table("reasons for quarantine", ["dataset", "rule", "field", "rows", "example"], [r.values() for r in rows], right=["rows"])  # type: ignore[misc]
+        show.table(
+            "reasons for quarantine",
+            ["dataset", "rule", "field", "rows", "example"],
+            [r.values() for r in rows],
+            right=["rows"],
+        )  # type: ignore[misc]
     return 0
 
 
@@ -45,8 +50,8 @@ def show_rows(arguments: argparse.Namespace) -> int:
             if arguments.rule:
                 where = f"where list_contains(list_transform(reasons, lambda r: r.rule), {literal(arguments.rule)})"
             answer = project.query(
-                f"select _hg_partition as partition, _hg_offset as offset, reasons, raw, contract_version, run_id, quarantined_at "
-                f"from quarantine.{quote(name)} {where} order by all limit {int(arguments.limit)}"
+                "select _hg_partition as partition, _hg_offset as offset, reasons, raw, contract_version, run_id, "
+                f"quarantined_at from quarantine.{quote(name)} {where} order by all limit {int(arguments.limit)}"
             )
             rows += [{"dataset": name, **row} for row in answer.to_pylist()]
     for row in rows:
@@ -58,7 +63,13 @@ def show_rows(arguments: argparse.Namespace) -> int:
         "quarantine",
         ["dataset", "partition", "offset", "reasons", "raw"],
         [
-            [r["dataset"], r["partition"], r["offset"], "\n".join(f"{x['rule']}: {x['value']}" for x in r["reasons"]), r["raw"]]
+            [
+                r["dataset"],
+                r["partition"],
+                r["offset"],
+                "\n".join(f"{x['rule']}: {x['value']}" for x in r["reasons"]),
+                r["raw"],
+            ]
             for r in rows
         ],
         right=["offset"],
@@ -77,6 +88,8 @@ def replay(arguments: argparse.Namespace) -> int:
         return 0
     for name, one in done.items():
         verb = "would leave" if arguments.dry_run else "left"
-        show.line(f"{name}: {one.recovered:,} of {one.read:,} rows {verb} quarantine; {one.remaining:,} stay ({show.counts(one.reasons)})")
+        show.line(
+            f"{name}: {one.recovered:,} of {one.read:,} rows {verb} quarantine; "
+            f"{one.remaining:,} stay ({show.counts(one.reasons)})"
+        )
     return 0
-

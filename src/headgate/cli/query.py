@@ -38,12 +38,15 @@ def _table(reader: Any, limit: int) -> None:
     rows: list[list[Any]] = []
     more = False
     for batch in reader:
-        for row in batch.slice(0, max(0, limit - len(rows))).to_pylist():
-            rows.append(list(row.values()))
+        rows += [list(row.values()) for row in batch.slice(0, max(0, limit - len(rows))).to_pylist()]
         if len(rows) >= limit:
             more = True
             break
-    numbers = [f.name for f in reader.schema if pa.types.is_integer(f.type) or pa.types.is_floating(f.type) or pa.types.is_decimal(f.type)]
+    numbers = [
+        f.name
+        for f in reader.schema
+        if pa.types.is_integer(f.type) or pa.types.is_floating(f.type) or pa.types.is_decimal(f.type)
+    ]
     show.table("", reader.schema.names, rows, right=numbers)
     if more:
         show.line(f"the first {limit} rows; --limit N for more, -o FILE for all")
@@ -75,7 +78,11 @@ def _file(reader: Any, path: str | None, form: str) -> None:
     import pyarrow.parquet as pq
 
     target: Any = path or sys.stdout.buffer
-    writer = pc.CSVWriter(target, reader.schema) if form == "csv" else pq.ParquetWriter(target, reader.schema, compression="zstd")
+    writer = (
+        pc.CSVWriter(target, reader.schema)
+        if form == "csv"
+        else pq.ParquetWriter(target, reader.schema, compression="zstd")
+    )
     with writer:
         for batch in reader:
             writer.write_batch(batch)

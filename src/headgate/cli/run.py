@@ -39,5 +39,11 @@ def _say(record: RunRecord) -> None:
         for check in one.checks:
             show.line(f"  check {check['id']}: {check['value']} {'passed' if check['passed'] else 'FAILED'}")
     if record.models:
-        show.line(f"gold: {show.counts(record.models)} rows" + (f"; unchanged: {', '.join(record.models_kept)}" if record.models_kept else ""))
-    show.line(f"run {record.run_id}: {record.status} in {record.seconds:.2f} s, {record.peak_rss_mib:.0f} MiB" + ("" if record.moved else "; nothing new"))
+        show.line(
+            f"gold: {show.counts(record.models)} rows"
+            + (f"; unchanged: {', '.join(record.models_kept)}" if record.models_kept else "")
+        )
+    show.line(
+        f"run {record.run_id}: {record.status} in {record.seconds:.2f} s, {record.peak_rss_mib:.0f} MiB"
+        + ("" if record.moved else "; nothing new")
+    )

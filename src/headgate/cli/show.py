@@ -14,7 +14,9 @@ def document(value: Any) -> None:
     sys.stdout.write(json.dumps(value, indent=1, default=str, ensure_ascii=False) + "\n")
 
 
-def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right: Iterable[str] = (), file: Any = None) -> None:
+def table(
+    title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right: Iterable[str] = (), file: Any = None
+) -> None:
     """A table on stdout; numbers with separators, `right` columns aligned right."""
     from rich import box
     from rich.console import Console

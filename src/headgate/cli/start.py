@@ -32,7 +32,10 @@ def init(arguments: argparse.Namespace) -> int:
     if arguments.json:
         show.document({"dir": str(target), "files": written})
     else:
-        show.line(f"{len(written)} files in {target}. Now: cd {target} && headgate run && headgate audit --deep && headgate query 'from daily_revenue'")
+        show.line(
+            f"{len(written)} files in {target}. Now: cd {target} && headgate run && headgate audit --deep "
+            "&& headgate query 'from daily_revenue'"
+        )
     return 0
 
 

@@ -78,7 +78,7 @@ class TableView(Protocol):
         """Paths of the data files added and removed since that snapshot; None when it is no longer known."""
 
     def field_ids(self) -> Mapping[str, Any]:
-        """Column name -> field id, or {"__duckdb_field_id": id, child: …} for nested ones, as DuckDB's COPY takes it."""
+        """Column name -> field id, or {"__duckdb_field_id": id, child: …} for nested ones: DuckDB's COPY takes it so."""
 
 
 class Cut(Protocol):

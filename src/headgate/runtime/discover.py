@@ -31,9 +31,9 @@ def _from_postgres(url: str) -> str:
         raise FixInputError("a password in the URL can be seen by others", hint="use PGPASSWORD or ~/.pgpass")
     asked = parse_qs(parts.query)
     options: dict[str, Any] = {k: v[-1] for k, v in asked.items() if k != "table"}
-    for key, value in (("host", parts.hostname), ("port", parts.port), ("user", parts.username and unquote(parts.username)), ("database", parts.path.lstrip("/"))):
-        if value:
-            options[key] = value
+    user = unquote(parts.username) if parts.username else None
+    named = {"host": parts.hostname, "port": parts.port, "user": user, "database": parts.path.lstrip("/")}
+    options |= {key: value for key, value in named.items() if value}
     table = (asked.get("table") or [""])[-1]
     if not table:
         names = postgres.tables(options)
@@ -47,7 +47,10 @@ def _from_files(path: str) -> str:
     from headgate.sources import files
 
     found = files.discover(path)
-    name = re.sub(r"[^A-Za-z0-9_]+", "_", Path(path.replace("*", "")).name.partition(".")[0]).strip("_").lower() or "dataset"
+    name = (
+        re.sub(r"[^A-Za-z0-9_]+", "_", Path(path.replace("*", "")).name.partition(".")[0]).strip("_").lower()
+        or "dataset"
+    )
     if name[0].isdigit():
         name = f"d_{name}"
     return contract_yaml(**{"name": name, **found})

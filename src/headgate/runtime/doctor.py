@@ -21,8 +21,16 @@ FREE_BYTES = 1 << 30
 def examine(folder: str) -> list[dict[str, str]]:
     """One row a check: check, state (good, weak, wrong), what. Never raises for what it examines."""
     found = [
-        _row("headgate", "good", f"{headgate.__version__}, Python {platform.python_version()} on {platform.system()} {platform.machine()}"),
-        _row("packages", "good", ", ".join(f"{p} {_version(p)}" for p in ("duckdb", "pyarrow", "pyiceberg", "msgspec", "psycopg2-binary"))),
+        _row(
+            "headgate",
+            "good",
+            f"{headgate.__version__}, Python {platform.python_version()} on {platform.system()} {platform.machine()}",
+        ),
+        _row(
+            "packages",
+            "good",
+            ", ".join(f"{p} {_version(p)}" for p in ("duckdb", "pyarrow", "pyiceberg", "msgspec", "psycopg2-binary")),
+        ),
         _row("cores", "good" if (os.cpu_count() or 1) > 1 else "weak", f"{os.cpu_count()} cores"),
         _row("python", "good" if sys.version_info >= (3, 11) else "wrong", sys.executable),
     ]
@@ -38,8 +46,7 @@ def examine(folder: str) -> list[dict[str, str]]:
             found.append(_row("lake", "good", f"{project.settings.lake.warehouse}: {len(names)} tables"))
         except HeadgateError as error:
             found.append(_row("lake", "wrong", _said(error)))
-        for dataset in project.datasets:
-            found.append(_source(project, dataset))
+        found += [_source(project, dataset) for dataset in project.datasets]
     return found
 
 

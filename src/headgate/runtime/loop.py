@@ -78,11 +78,15 @@ def run(
         record.status, record.error = FAILED, error.as_dict()
         raise
     except MemoryError as cause:
-        error = FixInputError("out of memory", hint="set engine_options: {memory_limit: …} in headgate.yaml", stage="run")
+        error = FixInputError(
+            "out of memory", hint="set engine_options: {memory_limit: …} in headgate.yaml", stage="run"
+        )
         record.status, record.error = FAILED, error.as_dict()
         raise error from cause
     except Exception as cause:
-        error_ = DefectError(f"{type(cause).__name__}: {cause}", hint="please report this with `headgate doctor --json`", stage="run")
+        error_ = DefectError(
+            f"{type(cause).__name__}: {cause}", hint="please report this with `headgate doctor --json`", stage="run"
+        )
         record.status, record.error = FAILED, error_.as_dict()
         raise error_ from cause
     finally:
@@ -144,7 +148,10 @@ def _dataset(
         if failed:
             names = ", ".join(f"{c['id']} ({c['value']})" for c in failed)
             raise BudgetExceeded(
-                f"checks of the whole table failed: {names}", where=f"silver.{dataset.name}", hint="headgate query …", stage="refine"
+                f"checks of the whole table failed: {names}",
+                where=f"silver.{dataset.name}",
+                hint="headgate query …",
+                stage="refine",
             )
 
 
@@ -166,7 +173,8 @@ def _within_budget(project: Project, dataset: Dataset, judged: Judged) -> None:
             raise BudgetExceeded(
                 "an earlier run rejected more rows than the contract allows, and they still wait in quarantine",
                 where=f"silver.{dataset.name}",
-                hint=f"headgate quarantine list {dataset.name}; then quarantine replay, or: headgate run --accept-quarantine",
+                hint=f"headgate quarantine list {dataset.name}; then quarantine replay, "
+                "or: headgate run --accept-quarantine",
                 stage="refine",
             )
 
@@ -182,5 +190,7 @@ def _gold(project: Project, models: Sequence[Any], this: Run, record: RunRecord,
         record.tests = run_tests(project)
         failed = [t["name"] for t in record.tests if t["rows"]]
         if failed:
-            raise BudgetExceeded(f"tests on models failed: {', '.join(failed)}", where="gold", hint="headgate query …", stage="derive")
+            raise BudgetExceeded(
+                f"tests on models failed: {', '.join(failed)}", where="gold", hint="headgate query …", stage="derive"
+            )
     this.tell("derived", seconds=round(time.perf_counter() - begun, 3))

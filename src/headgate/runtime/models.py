@@ -21,7 +21,9 @@ def read_models(folder: Path) -> list[Model]:
     """The models of a folder (not of its `tests`), sorted by name."""
     if not folder.is_dir():
         return []
-    return [_read(path, folder) for path in sorted(folder.glob("**/*.sql")) if "tests" not in path.relative_to(folder).parts]
+    return [
+        _read(path, folder) for path in sorted(folder.glob("**/*.sql")) if "tests" not in path.relative_to(folder).parts
+    ]
 
 
 def read_tests(folder: Path) -> list[tuple[str, str]]:
@@ -53,8 +55,12 @@ def _read(path: Path, folder: Path) -> Model:
         tags=tuple(header.get("tags", ())),
         incremental=header.get("incremental"),
         over=header.get("from"),
-        source=header.get("source"),
+        source=_qualified(header.get("source")),
     )
+
+
+def _qualified(source: str | None) -> str | None:
+    return source if source is None or "." in source else f"silver.{source}"
 
 
 def _header(text: str, where: str) -> dict[str, Any]:
@@ -66,7 +72,11 @@ def _header(text: str, where: str) -> dict[str, Any]:
         raise ContractSyntaxError("the headgate: line is not YAML", where=where) from cause
     unknown = set(value) - _KEYS if isinstance(value, dict) else {text}
     if unknown:
-        raise ContractSyntaxError(f"unknown: {', '.join(map(str, unknown))}", where=where, hint=f"known: {', '.join(sorted(_KEYS))}")
+        raise ContractSyntaxError(
+            f"unknown: {', '.join(map(str, unknown))}", where=where, hint=f"known: {', '.join(sorted(_KEYS))}"
+        )
     if ("incremental" in value) != ("from" in value):
-        raise ContractSyntaxError("incremental and from belong together", where=where, hint="{incremental: day, from: 'at::date'}")
+        raise ContractSyntaxError(
+            "incremental and from belong together", where=where, hint="{incremental: day, from: 'at::date'}"
+        )
     return dict(value)

@@ -31,7 +31,12 @@ def plan_of(project: Project, selections: Sequence[str]) -> dict[str, Any]:
             rows.append({"node": f"bronze.{dataset.name}", "why": "ask the source for what is new"})
         if f"silver.{dataset.name}" in chosen:
             waiting = sum(s.stop - s.start for s in pending(dataset, cut))
-            rows.append({"node": f"silver.{dataset.name}", "why": f"{waiting:,} bronze rows without a verdict, and what will be landed"})
+            rows.append(
+                {
+                    "node": f"silver.{dataset.name}",
+                    "why": f"{waiting:,} bronze rows without a verdict, and what will be landed",
+                }
+            )
     for model, reads in ordered(project.models, project.engine):
         if model.table in chosen:
             rows.append({"node": model.table, "why": _why(cut, model.table, model.fingerprint, reads)})
@@ -63,18 +68,22 @@ def _impact(project: Project, dataset: Dataset, cut: Cut) -> dict[str, Any]:
         return impact
     stored = silver.facts("contract")
     if stored != dataset.contract_version:
-        impact["changes"].append(
-            {"breaking": False, "message": f"contract {stored} -> {dataset.contract_version}"}
-        )
+        impact["changes"].append({"breaking": False, "message": f"contract {stored} -> {dataset.contract_version}"})
     names = set(silver.schema.names)
-    known = [r for r in dataset.rules if r.check != "type" and r.severity is Severity.ERROR and _columns_known(dataset, r.field, names)]
+    known = [
+        r
+        for r in dataset.rules
+        if r.check != "type" and r.severity is Severity.ERROR and _columns_known(dataset, r.field, names)
+    ]
     for field in dataset.fields:
         if field.name not in names:
             impact["changes"].append({"breaking": field.required, "message": f"new field {field.name}"})
     if known:
         counted = ", ".join(f"count(*) filter ({fails(r, dataset)}) as {quote(r.id)}" for r in known)
         union = " or ".join(f"({fails(r, dataset)})" for r in known)
-        row = project.query(f"select count(*) filter ({union}) as {quote('=any')}, {counted} from silver.{quote(dataset.name)}").to_pylist()[0]
+        row = project.query(
+            f"select count(*) filter ({union}) as {quote('=any')}, {counted} from silver.{quote(dataset.name)}"
+        ).to_pylist()[0]
         impact["would_be_quarantined"] = row.pop("=any")
         impact["rules"] = {k: v for k, v in row.items() if v}
     try:
@@ -88,4 +97,3 @@ def _columns_known(dataset: Dataset, field: str | None, names: set[str]) -> bool
     if field is None:
         return all(f.name in names for f in dataset.fields)
     return field.partition(".")[0].removesuffix("[]") in names
-

@@ -116,7 +116,12 @@ def record_schema() -> dict[str, Any]:
         "moved": {"type": "boolean"},
         "datasets": {
             "type": "array",
-            "items": {"type": "object", "properties": dataset, "required": list(dataset), "additionalProperties": False},
+            "items": {
+                "type": "object",
+                "properties": dataset,
+                "required": list(dataset),
+                "additionalProperties": False,
+            },
         },
         "models": counts,
         "models_kept": {"type": "array", "items": {"type": "string"}},

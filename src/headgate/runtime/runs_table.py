@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pyarrow as pa
 
@@ -13,18 +14,17 @@ from headgate.runtime.record import RunRecord
 from headgate.steps.run import Run
 
 NAME = "headgate.runs"
-SCHEMA = pa.schema(
-    [
-        pa.field("run_id", pa.string(), metadata={b"doc": b"identifies the run; sorts by time"}),
-        pa.field("started_at", INSTANT),
-        pa.field("seconds", pa.float64()),
-        pa.field("status", pa.string(), metadata={b"doc": b"done or failed"}),
-        pa.field("landed", pa.int64(), metadata={b"doc": b"rows landed in bronze"}),
-        pa.field("read", pa.int64(), metadata={b"doc": b"bronze rows judged"}),
-        *(pa.field(verdict, pa.int64()) for verdict in VERDICTS),
-        pa.field("record", pa.string(), metadata={b"doc": b"the whole run record as JSON"}),
-    ]
-)
+_FIELDS: list[Any] = [
+    pa.field("run_id", pa.string(), metadata={b"doc": b"identifies the run; sorts by time"}),
+    pa.field("started_at", INSTANT),
+    pa.field("seconds", pa.float64()),
+    pa.field("status", pa.string(), metadata={b"doc": b"done or failed"}),
+    pa.field("landed", pa.int64(), metadata={b"doc": b"rows landed in bronze"}),
+    pa.field("read", pa.int64(), metadata={b"doc": b"bronze rows judged"}),
+    *(pa.field(verdict, pa.int64()) for verdict in VERDICTS),
+    pa.field("record", pa.string(), metadata={b"doc": b"the whole run record as JSON"}),
+]
+SCHEMA = pa.schema(_FIELDS)
 
 
 def publish_record(lake: Lake, record: RunRecord, run: Run) -> None:

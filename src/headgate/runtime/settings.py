@@ -95,7 +95,9 @@ class _Reader:
     def mapping(self, path: tuple[Any, ...], value: Any, keys: str | None) -> dict[str, Any]:
         """The mapping at a path, with only the keys of that section."""
         if not isinstance(value, dict):
-            raise ContractSyntaxError(f"{'.'.join(path) or FILE} must be a mapping", where=str(self.document.place(path)))
+            raise ContractSyntaxError(
+                f"{'.'.join(path) or FILE} must be a mapping", where=str(self.document.place(path))
+            )
         for key in value:
             if keys is not None and key not in _KEYS[keys]:
                 near = difflib.get_close_matches(str(key), _KEYS[keys], 1)

@@ -54,7 +54,9 @@ def _lookup(match: re.Match[str], env: Mapping[str, str], where: str) -> str:
     if default is not None:
         return default
     raise MissingSecretError(
-        f"${{{name}}} is not set", where=where, hint=f"set {name} in the environment or in .env, or write ${{{name}:-default}}"
+        f"${{{name}}} is not set",
+        where=where,
+        hint=f"set {name} in the environment or in .env, or write ${{{name}:-default}}",
     )
 
 

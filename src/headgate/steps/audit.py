@@ -96,7 +96,8 @@ def _from_tables(dataset: Dataset, cut: Cut, engine: Engine, account: Account) -
     for row in _query(engine, _balance_sql(dataset, tables), tables):
         partition = str(row["partition"])
         account.partitions[partition] = {
-            k: int(row[k] or 0) for k in ("bronze", "silver", "quarantine", "ledger", "unjudged", "several", "alien", "twice")
+            k: int(row[k] or 0)
+            for k in ("bronze", "silver", "quarantine", "ledger", "unjudged", "several", "alien", "twice")
         }
     waiting = {s.partition: s for s in pending(dataset, cut)}
     account.pending = 0
@@ -148,7 +149,7 @@ def _balance_sql(dataset: Dataset, tables: dict[str, TableView]) -> str:
     return f"""
         with b as (select {PARTITION} p, {OFFSET} o, count(*) n from {bronze} group by all),
         v as (select p, o, count(*) n, count(*) filter (v = 'silver') s, count(*) filter (v = 'quarantine') q,
-                     count(*) filter (v = 'ledger') l from ({' union all '.join(parts)}) group by all)
+                     count(*) filter (v = 'ledger') l from ({" union all ".join(parts)}) group by all)
         select coalesce(b.p, v.p) as partition, count(b.n) as bronze, sum(v.s) as silver, sum(v.q) as quarantine,
                sum(v.l) as ledger, count(*) filter (v.n is null) as unjudged, count(*) filter (v.n > 1) as several,
                count(*) filter (b.n is null) as alien, count(*) filter (b.n > 1) as twice

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date, datetime
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
@@ -16,14 +18,16 @@ from headgate.contract.to_sql import literal, quote
 from headgate.errors import FixInputError
 from headgate.ports.batch import Position
 from headgate.ports.engine import Engine, Output
-from headgate.ports.store import Cut, FileInfo, Lake, Publication, TableSpec, TableView
+from headgate.ports.store import FileInfo, Lake, Publication, TableSpec, TableView
 from headgate.steps.run import Run
+
+_DAY_OF = re.compile(r'"?([A-Za-z_][A-Za-z0-9_]*)"?::date')
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
     """One gold table: a query, and how it is kept. `incremental` names the column whose values are rebuilt when
-    source rows with that value of `over` changed; `source` is the silver table that `over` reads."""
+    source rows with that value of `over` changed; `source` is the table that `over` reads (`silver.orders`)."""
 
     name: str
     sql: str
@@ -98,12 +102,17 @@ def ordered(models: Sequence[Model], engine: Engine) -> list[tuple[Model, list[s
             layer, _, name = reference.rpartition(".")
             tables.append(f"{layer or 'gold'}.{name}")
         reads[model.name] = tables
-    graph = {n: {t.removeprefix("gold.") for t in tables if t.removeprefix("gold.") in names and t.startswith("gold.")} for n, tables in reads.items()}
+    graph = {
+        n: {t.removeprefix("gold.") for t in tables if t.removeprefix("gold.") in names and t.startswith("gold.")}
+        for n, tables in reads.items()
+    }
     try:
         order = list(TopologicalSorter(graph).static_order())
     except CycleError as cause:
         circle = " -> ".join(cause.args[1])
-        raise FixInputError(f"models read each other in a circle: {circle}", where=names[cause.args[1][0]].file) from cause
+        raise FixInputError(
+            f"models read each other in a circle: {circle}", where=names[cause.args[1][0]].file
+        ) from cause
     return [(names[n], reads[n]) for n in order]
 
 
@@ -121,7 +130,13 @@ def derive(models: Sequence[Model], lake: Lake, engine: Engine, run: Run, *, reb
             inputs = {t: str(tables[t].snapshot_id) for t in reads}
             held = cut.table(model.table)
             same = held is not None and held.facts("model") == model.fingerprint
-            if same and not rebuild and not fresh & set(reads) and held and held.facts("inputs") == json.dumps(inputs, sort_keys=True):
+            if (
+                same
+                and not rebuild
+                and not fresh & set(reads)
+                and held
+                and held.facts("inputs") == json.dumps(inputs, sort_keys=True)
+            ):
                 derived.kept.append(model.name)
                 continue
             built = _Build(model, tables, held if same and not rebuild else None, publication, engine)
@@ -175,44 +190,63 @@ class _Build:
         spec = TableSpec(self.model.table, _nullable(self.schema), comment=self.model.description)
         view = self.publication.ensure(spec)
         output = Output(self.publication.folder(spec.name), view.schema, view.field_ids())
-        sql = self._changed_only(fresh) or self.model.sql
-        paths = list(self.engine.derive(sql, self.tables, output))
+        sql, tables = self._changed_only(fresh) or (self.model.sql, self.tables)
+        paths = list(self.engine.derive(sql, tables, output))
         if self.present is not None:
             self.publication.remove(spec.name, [f.path for f in self.present.files()])
         self.publication.append(spec.name, paths)
         return [_info(path) for path in paths]
 
-    def _changed_only(self, fresh: set[str]) -> str | None:
-        """The query that keeps unchanged values of the incremental column and recomputes the others, or None."""
+    def _changed_only(self, fresh: set[str]) -> tuple[str, Mapping[str, TableView]] | None:
+        """The query that keeps unchanged values of the incremental column and recomputes the others, with the
+        tables it needs; None when the whole model must be built."""
         model, held = self.model, self.held
-        source = f"silver.{model.source}" if model.source and "." not in model.source else model.source
-        if held is None or not model.incremental or not model.over or source is None or fresh & set(self.tables[source].name):
+        if held is None or not model.incremental or not model.over or not model.source or model.source in fresh:
             return None
-        before = json.loads(held.facts("inputs") or "{}").get(source)
-        changes = self.tables[source].changes(int(before)) if before and before != "None" else None
+        source = self.tables[model.source]
+        before = json.loads(held.facts("inputs") or "{}")
+        if any(source_name != model.source for source_name in before) or model.source not in before:
+            return None  # it reads other tables too: a change of those may touch any value
+        changes = source.changes(int(before[model.source])) if before[model.source] != "None" else None
         if changes is None:
             return None
-        values = self._values([*changes[0], *changes[1]], model.over)
+        values = self._values([*changes[0], *changes[1]], model.over, source.schema)
         self.values = len(values)
-        column = quote(model.incremental)
-        listed = ", ".join(values) or "null"
-        kept = f"select * from {quote('gold')}.{quote(model.name)} where {column} not in ({listed})" if values else f"select * from {quote('gold')}.{quote(model.name)}"
+        kept = f"select * from gold.{quote(model.name)}"
         if not values:
-            return kept
-        inner = model.sql.rstrip().rstrip(";")
-        return f"{kept} union all by name select * from (\n{inner}\n) where {column} in ({listed})"
+            return kept, self.tables
+        column, listed = quote(model.incremental), ", ".join(literal(v) for v in values)
+        inner = model.sql.strip().rstrip(";")
+        sql = (
+            f"{kept} where {column}::varchar not in ({listed})\nunion all by name\n"
+            f"select * from (\n{inner}\n) where {column}::varchar in ({listed})"
+        )
+        near = _Fresh(source.name, source.schema, _holding(source.files(), model.over, values))
+        return sql, {**self.tables, model.source: near}
 
-    def _values(self, paths: Sequence[str], over: str) -> list[str]:
+    def _values(self, paths: Sequence[str], over: str, schema: pa.Schema) -> list[str]:
+        """The values of the incremental column in these files, as text, sorted."""
         if not paths:
             return []
-        view = _Fresh("changed.rows", self.tables[_silver(self.model)].schema, [_info(p) for p in paths])
-        reader = self.engine.query(f"select distinct ({over})::varchar as v from changed.rows", {"changed.rows": view})
-        return sorted(literal(v) for v in reader.read_all()["v"].to_pylist() if v is not None)
+        view = _Fresh("changed.rows", schema, [_info(p) for p in paths])
+        reader = self.engine.query(f"select distinct ({over})::varchar as v from changed.rows", {view.name: view})
+        return sorted(v for v in reader.read_all()["v"].to_pylist() if v is not None)
 
 
-def _silver(model: Model) -> str:
-    source = model.source or ""
-    return source if "." in source else f"silver.{source}"
+def _holding(files: Sequence[FileInfo], over: str, values: Sequence[str]) -> Sequence[FileInfo]:
+    """The files that may hold rows of these days. Only `column::date` is understood; else all files."""
+    match = _DAY_OF.fullmatch(over.strip())
+    if match is None:
+        return files
+    column = match[1]
+    first, last = date.fromisoformat(values[0]), date.fromisoformat(values[-1])
+    chosen = []
+    for info in files:
+        low, high = info.lower.get(column), info.upper.get(column)
+        if isinstance(low, datetime) and isinstance(high, datetime) and (low.date() > last or high.date() < first):
+            continue
+        chosen.append(info)
+    return chosen
 
 
 def _nullable(schema: pa.Schema) -> pa.Schema:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import pyarrow as pa
 
@@ -42,7 +43,9 @@ def offset_fact(partition: str) -> str:
 
 def bronze_spec(dataset: Dataset, schema: pa.Schema) -> TableSpec:
     """Bronze as the source gives it, by day of landing."""
-    ingested = pa.field(INGESTED_AT, INSTANT, nullable=False, metadata={b"doc": b"instant of the run that landed the row"})
+    ingested = pa.field(
+        INGESTED_AT, INSTANT, nullable=False, metadata={b"doc": b"instant of the run that landed the row"}
+    )
     return TableSpec(
         name=bronze_name(dataset),
         schema=schema.append(ingested),
@@ -123,7 +126,7 @@ class _Group:
         self.offsets: dict[str, int] = {}
 
     def rows(self) -> Iterator[pa.RecordBatch]:
-        at = pa.scalar(self._run.at_us, pa.int64()).cast(INSTANT)
+        at: Any = pa.scalar(self._run.at_us, pa.int64()).cast(INSTANT)
         while (batch := self._batches.take()) is not None:
             self.end = batch.end
             rows = batch.rows
@@ -131,9 +134,7 @@ class _Group:
                 self.count += rows.num_rows
                 self.size_bytes += rows.nbytes
                 self._note_offsets(rows)
-                yield rows.append_column(
-                    pa.field(INGESTED_AT, INSTANT, nullable=False), pa.repeat(at, rows.num_rows)
-                )
+                yield rows.append_column(pa.field(INGESTED_AT, INSTANT, nullable=False), pa.repeat(at, rows.num_rows))
             if batch.end is not None and (self.count >= PUBLISH_ROWS or self.size_bytes >= PUBLISH_BYTES):
                 return
 
@@ -142,4 +143,3 @@ class _Group:
         for row in table.group_by(PARTITION).aggregate([(OFFSET, "max")]).to_pylist():
             partition, following = row[PARTITION], row[f"{OFFSET}_max"] + 1
             self.offsets[partition] = max(following, self.offsets.get(partition, 0))
-

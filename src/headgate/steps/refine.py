@@ -143,9 +143,7 @@ def _rebuild(dataset: Dataset, lake: Lake, engine: Engine, run: Run, judged: Jud
 class Step:
     """One publication of silver, quarantine and ledger."""
 
-    def __init__(
-        self, dataset: Dataset, cut: Cut, publication: Publication, run: Run, *, fresh: bool = False
-    ) -> None:
+    def __init__(self, dataset: Dataset, cut: Cut, publication: Publication, run: Run, *, fresh: bool = False) -> None:
         self.dataset, self.publication, self.run, self.fresh = dataset, publication, run, fresh
         bronze = cut.table(bronze_name(dataset))
         if bronze is None:  # the callers have looked
@@ -156,9 +154,7 @@ class Step:
         self.views = {layer: publication.ensure(spec) for layer, spec in self.specs.items()}
         self.before: dict[str, TableView | None] = {layer: cut.table(self.specs[layer].name) for layer in LAYERS}
 
-    def job(
-        self, spans: Sequence[Span], *, only: pa.Table | None = None, replay: bool = False
-    ) -> RefineJob:
+    def job(self, spans: Sequence[Span], *, only: pa.Table | None = None, replay: bool = False) -> RefineJob:
         silver, ledger = self.before["silver"], self.before["ledger"]
         seen = 0 if self.fresh or replay or silver is None else int(silver.facts("bronze_sequence") or 0)
         return RefineJob(
@@ -292,7 +288,9 @@ def check_budget(dataset: Dataset, judged: Judged) -> BudgetExceeded | None:
     top = sorted(judged.reasons.items(), key=lambda item: -item[1])[:3]
     why = ", ".join(f"{rule} {rows:,}" for rule, rows in top)
     if dataset.error_budget and dataset.error_budget.exceeded(rejected, judged.read):
-        return _exceeded(dataset, f"{rejected:,} of {judged.read:,} rows were quarantined ({why})", dataset.error_budget)
+        return _exceeded(
+            dataset, f"{rejected:,} of {judged.read:,} rows were quarantined ({why})", dataset.error_budget
+        )
     for rule in dataset.rules:
         failed = judged.reasons.get(rule.id, 0) + judged.warnings.get(rule.id, 0)
         if rule.tolerance and rule.tolerance.exceeded(failed, judged.read):
