@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 from headgate.cli import show
@@ -30,9 +29,7 @@ def validate(arguments: argparse.Namespace) -> int:
     complaints = [c for file in files for c in check_contract(file)]
     errors = [c for c in complaints if c.severity == "error"]
     if arguments.json:
-        show.document(
-            {"files": [str(f) for f in files], "complaints": [{**asdict(c), "place": str(c.place)} for c in complaints]}
-        )
+        show.document({"files": [str(f) for f in files], "complaints": [c.as_dict() for c in complaints]})
     for c in complaints:
         show.line(f"{c.place}: {c.severity}: {c.message}" + (f"\n  what to do: {c.hint}" if c.hint else ""))
     if not errors:

@@ -102,6 +102,9 @@ def _chosen(project: Project, selections: Sequence[str]) -> set[str]:
     if not selections:  # everything: the models' references are not needed to know that
         names = {f"{layer}.{d.name}" for d in project.datasets for layer in ("bronze", "silver")}
         return names | {m.table for m in project.models}
+    plain = {word for selection in selections for word in selection.split()}
+    if plain <= {f"{layer}.{d.name}" for d in project.datasets for layer in ("bronze", "silver")}:
+        return plain
     return select(nodes_of(project), selections)
 
 
