@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -367,17 +368,36 @@ class Shop:
         return self.rows
 
 
+def _load(shop: Shop) -> None:
+    """Replace the table `transactions` by the shop's lines."""
+    import load
+    import psycopg2
+
+    connection = psycopg2.connect(os.environ.get("HEADGATE_PG_DSN", ""))
+    try:
+        with connection:
+            load.create_table(connection)
+            load.copy_rows(connection, shop.blocks())
+        with connection, connection.cursor() as cursor:
+            cursor.execute("analyze public.transactions")
+    finally:
+        connection.close()
+
+
 def main(arguments: list[str] | None = None, out: Any = None) -> int:
     """Write a shop's lines to standard output or a file."""
     asked = argparse.ArgumentParser(description="Deterministic, messy sales lines as CSV for COPY.")
     asked.add_argument("--rows", type=int, default=200_000)
     asked.add_argument("--seed", type=int, default=1)
     asked.add_argument("--out", help="file to write; standard output when absent")
+    asked.add_argument("--load", action="store_true", help="write nothing: COPY into the database (see load.py)")
     args = asked.parse_args(arguments)
     if not 0 <= args.rows <= MOST_ROWS:
         asked.error(f"--rows must be from 0 to {MOST_ROWS}: invoice numbers have six digits")
     shop = Shop(seed=args.seed, rows=args.rows)
-    if args.out:
+    if args.load:
+        _load(shop)
+    elif args.out:
         with open(args.out, "wb") as file:
             shop.write_csv(file)
     else:

@@ -1,4 +1,4 @@
--- headgate: {incremental: day, from: "invoice_date::date"}
+-- headgate: {incremental: day, from: "invoice_date::date", source: transactions}
 -- Revenue and returns per day, in pounds. Only days whose lines changed are computed again.
 select invoice_date::date                                                                  as day,
        coalesce(sum(quantity * unit_price) filter (where quantity > 0), 0)::decimal(18, 3)  as revenue_gbp,
