@@ -35,9 +35,9 @@ def reasons(arguments: argparse.Namespace) -> int:
         show.table(
             "reasons for quarantine",
             ["dataset", "rule", "field", "rows", "example"],
-            [r.values() for r in rows],
+            [[*r.values()] for r in rows],
             right=["rows"],
-        )  # type: ignore[misc]
+        )
     return 0
 
 

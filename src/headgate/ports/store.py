@@ -50,10 +50,21 @@ class FileInfo:
 class TableView(Protocol):
     """One table as of one cut."""
 
-    name: str
-    schema: pa.Schema
-    snapshot_id: int | None
-    properties: Mapping[str, str]  # table properties
+    @property
+    def name(self) -> str:
+        """`layer.table`."""
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The table's columns, their docs in the field metadata."""
+
+    @property
+    def snapshot_id(self) -> int | None:
+        """The current snapshot, None before the first."""
+
+    @property
+    def properties(self) -> Mapping[str, str]:
+        """Table properties."""
 
     def files(self, after_sequence: int = 0) -> Sequence[FileInfo]:
         """Live data files, those of commits after `after_sequence` only, oldest commit first."""

@@ -75,20 +75,14 @@ def run(
         if models:
             _gold(project, models, this, record, full_refresh)
     except HeadgateError as error:
-        record.status, record.error = FAILED, error.as_dict()
+        _failed(record, error)
         raise
     except MemoryError as cause:
-        error = FixInputError(
-            "out of memory", hint="set engine_options: {memory_limit: …} in headgate.yaml", stage="run"
-        )
-        record.status, record.error = FAILED, error.as_dict()
-        raise error from cause
+        hint = "set engine_options: {memory_limit: …} in headgate.yaml"
+        raise _failed(record, FixInputError("out of memory", hint=hint, stage="run")) from cause
     except Exception as cause:
-        error_ = DefectError(
-            f"{type(cause).__name__}: {cause}", hint="please report this with `headgate doctor --json`", stage="run"
-        )
-        record.status, record.error = FAILED, error_.as_dict()
-        raise error_ from cause
+        what, hint = f"{type(cause).__name__}: {cause}", "please report this with the output of `headgate doctor --json`"
+        raise _failed(record, DefectError(what, hint=hint, stage="run")) from cause
     finally:
         record.seconds = round(time.perf_counter() - started, 3)
         record.peak_rss_mib = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
@@ -96,6 +90,11 @@ def run(
     if record.moved:
         publish_record(project.lake, record, this)
     return record
+
+
+def _failed(record: RunRecord, error: HeadgateError) -> HeadgateError:
+    record.status, record.error = FAILED, error.as_dict()
+    return error
 
 
 def _chosen(project: Project, selections: Sequence[str]) -> set[str]:

@@ -141,7 +141,7 @@ def derive(models: Sequence[Model], lake: Lake, engine: Engine, run: Run, *, reb
                 continue
             built = _Build(model, tables, held if same and not rebuild else None, publication, engine)
             files = built.run(fresh)
-            tables[model.table] = _Fresh(model.table, built.schema, files)  # type: ignore[assignment]
+            tables[model.table] = _Fresh(model.table, built.schema, files)
             fresh.add(model.table)
             publication.note_fact(model.table, "model", model.fingerprint)
             publication.note_fact(model.table, "inputs", json.dumps(inputs, sort_keys=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import pyarrow as pa
 
@@ -80,7 +81,8 @@ def release(dataset: Dataset, lake: Lake, run: Run) -> bool:
 
 
 def _coordinates(dataset: Dataset, lake: Lake, cut: Cut) -> pa.Table:
-    schema = pa.schema([(PARTITION, pa.string()), (OFFSET, pa.int64())])
+    fields: list[Any] = [pa.field(PARTITION, pa.string()), pa.field(OFFSET, pa.int64())]
+    schema = pa.schema(fields)
     view = cut.table(f"quarantine.{dataset.name}")
     if view is None:
         return schema.empty_table()
