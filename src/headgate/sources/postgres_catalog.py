@@ -38,7 +38,8 @@ WITH RECURSIVE plain AS (
   SELECT p.attnum, t.oid, t.typtype, t.typbasetype,
          CASE WHEN p.modifier = -1 THEN d.typtypmod ELSE p.modifier END, p.filled OR d.typnotnull
   FROM plain p JOIN pg_type d ON d.oid = p.oid JOIN pg_type t ON t.oid = d.typbasetype WHERE p.typtype = 'd')
-SELECT a.attname, a.attnum, p.oid::int8, p.modifier, format_type(a.atttypid, a.atttypmod), format_type(p.oid, -1), NOT p.filled,
+SELECT a.attname, a.attnum, p.oid::int8, p.modifier,
+       format_type(a.atttypid, a.atttypmod), format_type(p.oid, -1), NOT p.filled,
        coalesce(col_description(a.attrelid, a.attnum), ''),
        (SELECT array_agg(e.enumlabel::text ORDER BY e.enumsortorder) FROM pg_enum e WHERE e.enumtypid = p.oid)
 FROM plain p JOIN pg_attribute a ON a.attrelid = %(table)s AND a.attnum = p.attnum
@@ -48,6 +49,10 @@ _INDEXES = """
 SELECT indkey::int2[]::int4[], indnkeyatts, indisunique, indisprimary
 FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am m ON m.oid = c.relam
 WHERE i.indrelid = %s AND indisvalid AND indpred IS NULL AND indimmediate AND m.amname = 'btree'
+"""
+_NAMES = """
+SELECT relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE nspname = %s AND relkind IN ('r', 'p')
 """
 # The tables that hold the rows: the table itself, and everything that inherits from it or is a partition of it.
 _LEAVES = """
@@ -62,7 +67,8 @@ _MOMENT = """
 SELECT pg_current_snapshot()::text, pg_is_in_recovery(), d.datname, d.oid::int8,
        (SELECT system_identifier::text FROM pg_control_system()),
        CASE WHEN pg_is_in_recovery()
-            THEN greatest((SELECT received_tli FROM pg_stat_wal_receiver), (SELECT min_recovery_end_timeline FROM pg_control_recovery()),
+            THEN greatest((SELECT received_tli FROM pg_stat_wal_receiver),
+                          (SELECT min_recovery_end_timeline FROM pg_control_recovery()),
                           (SELECT timeline_id FROM pg_control_checkpoint()))
             ELSE ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::int4 END
 FROM pg_database d WHERE d.datname = current_database()
@@ -292,8 +298,7 @@ def _missing(session: Session, schema: str, name: str) -> FixInputError:
         return FixInputError(
             f"there is no schema {schema!r}", hint=near(schema, names, "schemas"), where=where, stage="extract"
         )
-    among = "SELECT relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE nspname = %s AND relkind IN ('r', 'p')"
-    names = [str(row[0]) for row in session.query(among, (schema,))]
+    names = [str(row[0]) for row in session.query(_NAMES, (schema,))]
     return FixInputError(
         f"there is no table {name!r} in schema {schema!r}",
         hint=near(name, names, "tables"),
@@ -315,7 +320,7 @@ def _check_rights(session: Session, tables: Sequence[tuple[str, str, bool]], sch
         if not select:
             raise FixInputError(
                 f"the user {user} may not read {where}",
-                hint=f"GRANT SELECT ON {sql} TO {quote(user)} (the whole table: row versions are told by system columns)",
+                hint=f"GRANT SELECT ON {sql} TO {quote(user)} (the whole table, for its system columns)",
                 where=where,
                 stage="extract",
             )

@@ -122,8 +122,8 @@ def limitations(
             )
         elif sweep_every_s:
             said.append(
-                f"Changes that set {mark.column.name} far into the past are seen with the next whole look, at least every "
-                f"{sweep_every_s / 3600:g} hours."
+                f"Changes that set {mark.column.name} far into the past are seen with the next whole look, at least "
+                f"every {sweep_every_s / 3600:g} hours."
             )
     if seen.standby:
         said.append("This is a standby: rows come as late as it replays them, and some may be landed twice.")

@@ -21,11 +21,12 @@ import pyarrow.compute as pc
 import pyarrow.csv as pcsv
 
 from headgate import crash
-from headgate.errors import DefectError
+from headgate.errors import DefectError, SourceUnavailable
 from headgate.ports.batch import ODD_TYPE
 from headgate.sources.postgres_session import Session
 
 _QUOTE, _NEWLINE = b'"', b"\n"
+_ISO8601: Any = pcsv.ISO8601
 _DEPTH = 2  # blocks waiting in each queue
 
 # How PostgreSQL prints the values that an Arrow type holds exactly. What looks otherwise (NaN, infinity, BC, years
@@ -69,7 +70,7 @@ class _Stopped(Exception):
 
 
 class _Blocks(io.RawIOBase):
-    """Gets what a BufferedWriter has gathered, cuts it at a record's end and hands it on; waits when the parser is behind.
+    """Gets what a BufferedWriter has gathered, cuts it at a record's end and hands it on; waits for the parser.
 
     libpq hands out one record at a time and the writer never splits one, so the cut is nearly always the end.
     """
@@ -112,8 +113,8 @@ def put(out: queue.Queue[Any], item: Any, stop: threading.Event) -> None:
 class Parsed:
     """One block: its columns, its number of rows, and (if kept) the values of its last record as text."""
 
-    columns: list[pa.Array]
-    odd: pa.Array
+    columns: list[pa.Array[Any]]
+    odd: pa.Array[Any]
     rows: int
     last: list[str]
 
@@ -121,7 +122,7 @@ class Parsed:
 class Parser:
     """Turns blocks of CSV into columns of the wanted types, exactly."""
 
-    def __init__(self, fields: Sequence[pa.Field], hexadecimal: Sequence[bool], keep_last: bool = False) -> None:
+    def __init__(self, fields: Sequence[pa.Field[Any]], hexadecimal: Sequence[bool], keep_last: bool = False) -> None:
         self._keep_last = keep_last
         self._fields = list(fields)
         self._names = [f"c{i}" for i in range(len(self._fields))]
@@ -137,7 +138,7 @@ class Parser:
         except pa.ArrowInvalid:
             columns = self._read(block, [pa.binary()] * len(types))
             types = [pa.binary()] * len(types)
-        odd: dict[int, pa.Array] = {}
+        odd: dict[int, pa.Array[Any]] = {}
         for i, of in enumerate(self._wanted):
             if types[i] != of:
                 columns[i], texts = _convert(columns[i], of)
@@ -150,8 +151,9 @@ class Parser:
         named = [(self._fields[i].name, texts) for i, texts in odd.items()]
         return Parsed(columns, _odd_column(named, rows), rows, last_record(block) if self._keep_last else [])
 
-    def _read(self, block: bytes, types: list[pa.DataType]) -> list[pa.Array]:
-        table = pcsv.read_csv(
+    def _read(self, block: bytes, types: list[pa.DataType]) -> list[pa.Array[Any]]:
+        csv_read: Any = pcsv.read_csv  # the stubs know only paths and Python files
+        table: pa.Table = csv_read(
             pa.BufferReader(block),
             pcsv.ReadOptions(column_names=self._names, block_size=len(block) + 1, use_threads=False),
             pcsv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False),
@@ -162,17 +164,20 @@ class Parser:
                 false_values=["f"],
                 strings_can_be_null=True,
                 quoted_strings_can_be_null=False,
-                timestamp_parsers=[pcsv.ISO8601],
+                timestamp_parsers=[_ISO8601],
             ),
         )
         return [_whole(column) for column in table.columns]
 
 
-def _whole(column: pa.ChunkedArray) -> pa.Array:
-    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+def _whole(column: pa.ChunkedArray[Any]) -> pa.Array[Any]:
+    if column.num_chunks == 1:
+        return column.chunk(0)
+    chunks: list[pa.Array[Any]] = column.chunks
+    return pa.concat_arrays(chunks)
 
 
-def _convert(raw: pa.Array, of: pa.DataType) -> tuple[pa.Array, pa.Array | None]:
+def _convert(raw: pa.Array[Any], of: pa.DataType) -> tuple[pa.Array[Any], pa.Array[Any] | None]:
     """Text (as bytes) to the wanted type, and the texts of the odd values (NULL where a value is not odd)."""
     pattern = _regular(of)
     if pattern is None:
@@ -198,7 +203,7 @@ def _is_text(value: bytes) -> bool:
     return True
 
 
-def _typed(raw: pa.Array, of: pa.DataType) -> pa.Array:
+def _typed(raw: pa.Array[Any], of: pa.DataType) -> pa.Array[Any]:
     """Regular texts to the type, by the same parser that reads whole blocks."""
     if pa.types.is_string(of):
         return raw.cast(of)
@@ -206,14 +211,14 @@ def _typed(raw: pa.Array, of: pa.DataType) -> pa.Array:
     return Parser([pa.field("v", of)], [False])._read(lines, [of])[0] if len(raw) else pa.array([], of)
 
 
-def from_hexadecimal(texts: pa.Array) -> pa.Array:
+def from_hexadecimal(texts: pa.Array[Any]) -> pa.Array[Any]:
     """Hexadecimal digits (as `encode(…, 'hex')` gives them) to bytes, all values at once."""
     validity, offsets, data = texts.buffers()
     if texts.offset or data is None:
         return pa.array([None if one is None else bytes.fromhex(one) for one in texts.to_pylist()], pa.binary())
     import numpy as np
 
-    places = np.frombuffer(offsets, np.int32, len(texts) + 1)
+    places: Any = np.frombuffer(memoryview(offsets or b""), np.int32, len(texts) + 1)
     raw = bytes.fromhex(data.to_pybytes()[: int(places[-1])].decode("ascii"))
     return pa.Array.from_buffers(
         pa.binary(),
@@ -223,13 +228,14 @@ def from_hexadecimal(texts: pa.Array) -> pa.Array:
     )
 
 
-def _odd_column(odd: Sequence[tuple[str, pa.Array]], rows: int) -> pa.Array:
+def _odd_column(odd: Sequence[tuple[str, pa.Array[Any]]], rows: int) -> pa.Array[Any]:
     if not odd:
         return pa.nulls(rows, ODD_TYPE)
     values: list[list[tuple[str, str]] | None] = [None] * rows
     for name, texts in odd:
-        for place in pc.indices_nonzero(pc.is_valid(texts)).to_pylist():
-            values[place] = [*(values[place] or []), (name, texts[place].as_py())]
+        for place, text in enumerate(texts.to_pylist()):
+            if text is not None:
+                values[place] = [*(values[place] or []), (name, text)]
     return pa.array(values, ODD_TYPE)
 
 
@@ -248,11 +254,21 @@ def stream(
         threading.Thread(target=_receive, args=(session, statements, raw, stop, block_bytes), daemon=True),
         threading.Thread(target=_parse, args=(parser, raw, done, stop), daemon=True),
     ]
+
+    def end() -> None:
+        stop.set()
+        session.stop_reading = None
+        if threads[0].is_alive():
+            session.cancel()
+        for thread in threads:
+            thread.join()
+
+    session.stop_reading = end
     for thread in threads:
         thread.start()
     try:
         while True:
-            number, item = done.get()
+            number, item = _taken(done, stop, session)
             if isinstance(item, BaseException):
                 raise item
             if number == len(statements):
@@ -261,11 +277,16 @@ def stream(
                 crash.point("postgres: after first block")
             yield number, item
     finally:
-        stop.set()
-        if threads[0].is_alive():
-            session.cancel()
-        for thread in threads:
-            thread.join()
+        end()
+
+
+def _taken(done: queue.Queue[Any], stop: threading.Event, session: Session) -> tuple[int, Any]:
+    """The next item; SourceUnavailable when the session was closed meanwhile."""
+    while not stop.is_set():
+        with suppress(queue.Empty):
+            taken: tuple[int, Any] = done.get(timeout=0.2)
+            return taken
+    raise SourceUnavailable("the connection was closed while reading", where=str(session.address), stage="extract")
 
 
 def _receive(
@@ -275,7 +296,7 @@ def _receive(
         for number, sql in enumerate(statements):
             numbered = _Numbered(out, number)
             blocks = _Blocks(cast("queue.Queue[Any]", numbered), stop)
-            writer = io.BufferedWriter(cast("BinaryIO", blocks), block_bytes)  # type: ignore[type-var]
+            writer = io.BufferedWriter(cast("BinaryIO", blocks), block_bytes)
             try:
                 session.copy(sql, writer)
                 writer.flush()
@@ -326,7 +347,5 @@ def _parse(parser: Parser, raw: queue.Queue[Any], out: queue.Queue[Any], stop: t
 
 
 def _tell(out: queue.Queue[Any], problem: BaseException, stop: threading.Event) -> None:
-    try:
+    with suppress(_Stopped):
         put(out, (-1, problem), stop)
-    except _Stopped:
-        pass

@@ -184,20 +184,20 @@ class Token:
             value = json.loads(text)
             scan = value["scan"]
             return cls(
-                id=Identity(**value["id"]),
+                id=_identity(value["id"]),
                 done=None if value["done"] is None else Snapshot.parse(value["done"]),
-                watermark=value["watermark"],
-                rows=int(value["rows"]),
-                since=value["since"],
+                watermark=_text(value["watermark"]),
+                rows=_whole(value["rows"]),
+                since=_text(value["since"]),
                 swept_at=float(value["swept_at"]),
                 steps=tuple((int(xid), str(bound)) for xid, bound in value["steps"]),
                 leaves={int(k): int(v) for k, v in value["leaves"].items()},
                 scan=None if scan is None else _scan(scan),
             )
-        except (ValueError, KeyError, TypeError, AttributeError) as cause:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as cause:
             raise PositionLost(
                 "the stored position is not one of a PostgreSQL table",
-                hint="was the dataset read from another kind of source before? headgate run --full-refresh starts again",
+                hint="was the dataset read from another kind of source? headgate run --full-refresh starts again",
                 stage="extract",
             ) from cause
 
@@ -217,12 +217,31 @@ def _scan(value: Mapping[str, Any]) -> FirstScan | LaterScan:
         return FirstScan(snapshot, int(value["leaf"]), int(value["filenode"]), int(value["page"]))
     return LaterScan(
         snapshot,
-        tuple(value["after"]),
-        tuple(value["order"]),
+        tuple(_text(one) for one in value["after"]),
+        tuple(str(one) for one in value["order"]),
         bool(value["sweep"]),
-        value["bound"],
+        _text(value["bound"]),
         {int(k): int(v) for k, v in value["files"].items()},
     )
+
+
+def _identity(value: Mapping[str, Any]) -> Identity:
+    system, database = value["system"], value["database"]
+    if not isinstance(system, str) or not isinstance(database, str):
+        raise TypeError("an identity has texts")
+    return Identity(system, _whole(value["timeline"]), database, _whole(value["database_oid"]), _whole(value["table"]))
+
+
+def _text(value: Any) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise TypeError("not a text")
+    return value
+
+
+def _whole(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise TypeError("not a whole number")
+    return value
 
 
 def check_reach(token: Token, now: Snapshot) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 
@@ -33,7 +34,7 @@ class Reading:
     @property
     def schema(self) -> pa.Schema:
         """Of the batches."""
-        fields = [pa.field(PARTITION, pa.string()), pa.field(OFFSET, pa.int64())]
+        fields: list[pa.Field[Any]] = [pa.field(PARTITION, pa.string()), pa.field(OFFSET, pa.int64())]
         if self.versioned:
             fields.append(
                 pa.field(VERSION, pa.string(), metadata={b"doc": b"transaction id and place of the row version"})
@@ -54,7 +55,7 @@ class Reading:
         ties = _PLACE if self.by_place else tuple(quote(one.name) for one in self.key)
         return ((self.watermark.sql,) if self.watermark else ()) + ties
 
-    def fields(self) -> list[pa.Field]:
+    def fields(self) -> list[pa.Field[Any]]:
         """The fields of the copied columns, in their order."""
         names = [pa.field(one.name, one.arrow) for one in self.columns]
         return [pa.field(VERSION, pa.string()), *names] if self.versioned else names
@@ -98,7 +99,8 @@ class Reading:
         order = ", ".join(
             f"{one} NULLS FIRST" if i == 0 and self.watermark else one for i, one in enumerate(self.order)
         )
-        return f"COPY (SELECT {', '.join(columns)} FROM {self.relation.sql} WHERE {where} ORDER BY {order}) TO STDOUT (FORMAT csv)"
+        query = f"SELECT {', '.join(columns)} FROM {self.relation.sql} WHERE {where} ORDER BY {order}"
+        return f"COPY ({query}) TO STDOUT (FORMAT csv)"
 
     def _after(self, after: Sequence[str | None]) -> str:
         values = list(after)

@@ -116,7 +116,8 @@ class Scan:
                 continue
             recent, certain = newer(since), newer(done.xmax)
             some, old, doubtful = self._session.query(
-                f"SELECT EXISTS (SELECT 1 FROM ONLY {leaf.sql}), EXISTS (SELECT 1 FROM ONLY {leaf.sql} WHERE NOT ({recent})), "
+                f"SELECT EXISTS (SELECT 1 FROM ONLY {leaf.sql}), "
+                f"EXISTS (SELECT 1 FROM ONLY {leaf.sql} WHERE NOT ({recent})), "
                 f"EXISTS (SELECT 1 FROM ONLY {leaf.sql} WHERE {recent} AND NOT ({certain}))"
             )[0]
             if some and (doubtful or not old):
@@ -325,13 +326,12 @@ class Scan:
                 start, end = end or start, None
             held = event
         if held is None and end is not None:
-            held = self._reading.schema.empty_table().to_batches()[0:1]
-            held = held[0] if held else pa.RecordBatch.from_pylist([], schema=self._reading.schema)
+            held = pa.RecordBatch.from_pylist([], schema=self._reading.schema)
         if held is not None:
             yield Batch(held, start, end)
 
 
-def _running(start: int, count: int) -> pa.Array:
+def _running(start: int, count: int) -> pa.Array[Any]:
     import numpy as np
 
     return pa.array(np.arange(start, start + count, dtype=np.int64))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -156,6 +156,7 @@ class Session:
     def __init__(self, address: Address) -> None:
         """Connects. SourceUnavailable when nobody answers, FixInputError when the server refuses us."""
         self.address = address
+        self.stop_reading: Callable[[], None] | None = None  # set by who reads with threads of its own
         self.connection: connection = _connect(address)
         try:
             self.connection.autocommit = True
@@ -164,7 +165,7 @@ class Session:
             self.close()
             raise
 
-    def query(self, sql: str, values: Sequence[Any] | None = None) -> list[tuple[Any, ...]]:
+    def query(self, sql: str, values: Sequence[Any] | Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
         """All rows of a statement; of the last one when there are several."""
         with self.translated(), self.connection.cursor() as cursor:
             cursor.execute(sql, values)
@@ -181,7 +182,9 @@ class Session:
             self.connection.cancel()
 
     def close(self) -> None:
-        """Never fails."""
+        """Ends what is running, then the connection. Never fails."""
+        if self.stop_reading is not None:
+            self.stop_reading()
         with suppress(Exception):
             self.connection.close()
 
@@ -200,10 +203,11 @@ def _connect(address: Address) -> connection:
     import psycopg2
 
     try:
-        return psycopg2.connect(**address.parameters())
+        opened: connection = psycopg2.connect(**address.parameters())
     except (psycopg2.Error, UnicodeError) as cause:
         # The cause is not chained: its text or arguments could hold a password.
         raise _connect_error(str(cause), address) from None
+    return opened
 
 
 def _connect_error(words: str, address: Address) -> HeadgateError:
