@@ -1,0 +1,79 @@
+"""What decoding one piece of bronze gives, whatever the bronze rows look like."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from headgate.engines.duckdb.judgement import CONTENT, DROPPED, KEY, REFUSED, ROW, WARNED, Judgement
+from headgate.ports.batch import INGESTED_AT, INSTANT, OFFSET, PARTITION
+
+REASON_TYPE = pa.list_(pa.struct([("rule", pa.string()), ("field", pa.string()), ("value", pa.string())]))
+REFUSED_SCHEMA = pa.schema(
+    [
+        (PARTITION, pa.string()),
+        (OFFSET, pa.int64()),
+        (INGESTED_AT, INSTANT),
+        ("raw", pa.binary()),
+        ("reasons", REASON_TYPE),
+    ]
+)
+DROPPED_SCHEMA = pa.schema([(PARTITION, pa.string()), (OFFSET, pa.int64()), ("rule", pa.string())])
+
+
+@dataclass(slots=True)
+class Decoded:
+    """The rows of a piece, each in exactly one place.
+
+    `rows` has the silver columns, the coordinates, `_hg_key` (keyed data) and `_hg_content`; only rows where
+    `keep` is true count. `refused` and `dropped` have the schemas above. `warnings` counts rows per rule.
+    """
+
+    rows: pa.Table
+    keep: np.ndarray
+    refused: pa.Table
+    dropped: pa.Table
+    warnings: Counter[str]
+
+
+def warned(judged: pa.Table, judgement: Judgement, keep: np.ndarray) -> Counter[str]:
+    """How many kept rows break each warning."""
+    found: Counter[str] = Counter()
+    if judgement.warnings:
+        bits = judged[WARNED].to_numpy()[keep]
+        for number, rule in enumerate(judgement.warnings):
+            if rows := int(np.count_nonzero(bits & np.uint64(1 << number))):
+                found[rule] += rows
+    return found
+
+
+def take_dropped(judged: pa.Table, judgement: Judgement, coordinates: pa.Table, keep: np.ndarray) -> pa.Table:
+    """The rows that a declared rule removes; they leave `keep`. Refused rows are not dropped: they keep their reasons."""
+    if not judgement.drops:
+        return DROPPED_SCHEMA.empty_table()
+    rule = judged[DROPPED].to_numpy()
+    at = np.flatnonzero((rule > 0) & keep)
+    keep[at] = False
+    return pa.table(
+        {
+            PARTITION: coordinates[PARTITION].take(at),
+            OFFSET: coordinates[OFFSET].take(at),
+            "rule": pa.array([judgement.drops[n - 1] for n in rule[at].tolist()], pa.string()),
+        },
+        schema=DROPPED_SCHEMA,
+    )
+
+
+def without_marks(judged: pa.Table, coordinates: pa.Table) -> pa.Table:
+    """The silver columns with hashes and coordinates."""
+    names = [n for n in judged.column_names if n not in (ROW, REFUSED, WARNED, DROPPED)]
+    rows = judged.select(names)
+    for name in (PARTITION, OFFSET):
+        rows = rows.append_column(name, coordinates[name])
+    return rows
+
+
+__all__ = ["CONTENT", "DROPPED_SCHEMA", "KEY", "REASON_TYPE", "REFUSED_SCHEMA", "Decoded", "take_dropped", "warned"]

@@ -1,0 +1,42 @@
+"""The engine's door."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pyarrow as pa
+
+from headgate.engines.duckdb import models, query, refine
+from headgate.engines.duckdb.connection import Settings
+from headgate.ports.engine import Output, Refined, RefineJob
+from headgate.ports.store import TableView
+
+
+class DuckDBEngine:
+    """DuckDB as `headgate.ports.engine.Engine`. Each call has its own databases, so calls do not see each other."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    def refine(self, job: RefineJob) -> Refined:
+        """See the port. DefectError when the account of rows does not balance."""
+        return refine.refine(self.settings, job)
+
+    def derive(self, sql: str, tables: Mapping[str, TableView], output: Output) -> Sequence[str]:
+        """See the port. FixInputError with line and column for a mistake in the model."""
+        return models.derive(self.settings, sql, tables, output)
+
+    def describe(self, sql: str, tables: Mapping[str, TableView]) -> pa.Schema:
+        """See the port."""
+        return models.describe(self.settings, sql, tables)
+
+    def query(self, sql: str, tables: Mapping[str, TableView]) -> pa.RecordBatchReader:
+        """See the port. FixInputError for anything but a reading statement."""
+        return query.query(self.settings, sql, tables)
+
+    def references(self, sql: str) -> Sequence[str]:
+        """See the port."""
+        return query.references(sql)
+
+    def close(self) -> None:
+        """Workers live no longer than their job: nothing is left to stop."""

@@ -1,0 +1,80 @@
+"""Parquet files by path or URL, and the Arrow types they are written with."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.fs
+import pyarrow.parquet as pq
+
+from headgate.ports.engine import Output
+
+_FIELD_ID = b"PARQUET:field_id"
+_OWN_ID = "__duckdb_field_id"
+
+
+@contextmanager
+def open_parquet(path: str) -> Iterator[pq.ParquetFile]:
+    """The Parquet file at a local path or URL, closed on leaving."""
+    filesystem, inner = locate(path)
+    source = inner if filesystem is None else filesystem.open_input_file(inner)
+    with pq.ParquetFile(source, memory_map=filesystem is None) as file:
+        yield file
+
+
+def locate(path: str) -> tuple[pyarrow.fs.FileSystem | None, str]:
+    """The file system of a URL and the path inside it; (None, path) for a local file."""
+    if path.startswith("file:"):
+        return None, pyarrow.fs.FileSystem.from_uri(path)[1]
+    if "://" in path:
+        return pyarrow.fs.FileSystem.from_uri(path)
+    return None, path
+
+
+def sync_folder(path: str) -> None:
+    """Make the names of new files in a local folder outlive a power cut."""
+    filesystem, inner = locate(path)
+    if filesystem is not None:
+        return
+    handle = os.open(inner, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def file_schema(output: Output) -> pa.Schema:
+    """The schema to write files with: the output's columns in plain Arrow types, with Iceberg's field ids."""
+    return pa.schema([_numbered(one, output.field_ids.get(one.name)) for one in output.schema])
+
+
+def plain_type(of: pa.DataType) -> pa.DataType:
+    """The type without Arrow's large and view variants, which say how memory is laid out and nothing else."""
+    return _plain(of, {})
+
+
+def _numbered(field: pa.Field, ids: Any) -> pa.Field:
+    inner: Mapping[str, Any] = ids if isinstance(ids, Mapping) else {}
+    own = inner.get(_OWN_ID) if inner else ids
+    metadata = None if own is None else {_FIELD_ID: str(own).encode()}
+    return pa.field(field.name, _plain(field.type, inner), field.nullable, metadata)
+
+
+def _plain(of: pa.DataType, ids: Mapping[str, Any]) -> pa.DataType:
+    t = pa.types
+    if t.is_large_string(of) or t.is_string_view(of):
+        return pa.string()
+    if t.is_large_binary(of) or t.is_binary_view(of):
+        return pa.binary()
+    if t.is_struct(of):
+        return pa.struct([_numbered(of.field(i), ids.get(of.field(i).name)) for i in range(of.num_fields)])
+    if t.is_list(of) or t.is_large_list(of):
+        return pa.list_(_numbered(of.value_field.with_name("element"), ids.get("element")))
+    if t.is_map(of):
+        key, item = of.key_field.with_name("key"), of.item_field.with_name("value")
+        return pa.map_(_numbered(key, ids.get("key")), _numbered(item, ids.get("value")))
+    return of

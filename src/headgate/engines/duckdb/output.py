@@ -1,0 +1,178 @@
+"""New Parquet files of a lake table: right schema, field ids, one partition value per file, on the disk for certain."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from headgate.engines.duckdb.files import file_schema, locate
+from headgate.engines.duckdb.partitions import split
+from headgate.errors import DefectError
+from headgate.ports.engine import Output
+
+ROWS_PER_GROUP = 131_072
+BYTES_PER_GROUP = 64 * 2**20  # of Arrow memory
+BYTES_PER_FILE = 128 * 2**20  # on disk, checked between row groups
+MOST_OPEN = 64
+_SAMPLE = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A finished file."""
+
+    path: str
+    rows: int
+
+
+@dataclass(slots=True)
+class _Part:
+    """Rows of one partition value that wait for their row group, and the file they go to."""
+
+    waiting: list[pa.Table] = field(default_factory=list)
+    rows: int = 0
+    size_bytes: int = 0
+    file: _File | None = None
+
+
+class TableWriter:
+    """Writes rows of one table; `close` gives the files. Nothing is in a file for certain before that."""
+
+    def __init__(self, output: Output) -> None:
+        self.output = output
+        self.schema = file_schema(output)
+        self._parts: dict[tuple[object, ...], _Part] = {}
+        self._done: list[Written] = []
+
+    def write(self, table: pa.Table) -> None:
+        """Take rows; the table has the output's columns (in any order, others are left out)."""
+        if not table.num_rows:
+            return
+        for value, rows in split(self._shaped(table), self.output.partition):
+            part = self._parts.setdefault(value, _Part())
+            part.waiting.append(rows)
+            part.rows += rows.num_rows
+            part.size_bytes += rows.nbytes
+            if part.rows >= ROWS_PER_GROUP or part.size_bytes >= BYTES_PER_GROUP:
+                self._flush(part)
+        self._bound_open()
+
+    def close(self) -> list[Written]:
+        """Finish all files: complete, synced, with the number of rows their footers state."""
+        for part in self._parts.values():
+            self._flush(part)
+            self._finish(part)
+        self._parts.clear()
+        return self._done
+
+    def _shaped(self, table: pa.Table) -> pa.Table:
+        columns = []
+        for one in self.schema:
+            column = table[one.name].cast(one.type)
+            if not one.nullable and column.null_count:
+                raise DefectError(f"{one.name} is required and has {column.null_count} rows without a value")
+            columns.append(column)
+        return pa.Table.from_arrays(columns, schema=self.schema)
+
+    def _flush(self, part: _Part) -> None:
+        if not part.rows:
+            return
+        rows = pa.concat_tables(part.waiting)
+        part.waiting, part.rows, part.size_bytes = [], 0, 0
+        if self.output.sort:
+            rows = rows.sort_by([(name, "ascending") for name in self.output.sort])
+        if part.file is None:
+            part.file = _File(self.output.folder, self.schema, rows)
+        part.file.write(rows)
+        if part.file.size_bytes >= BYTES_PER_FILE:
+            self._finish(part)
+
+    def _finish(self, part: _Part) -> None:
+        if part.file is not None:
+            self._done.append(part.file.close())
+            part.file = None
+
+    def _bound_open(self) -> None:
+        """Too many partition values at once: the open files are finished early, so that memory stays bounded."""
+        if len(self._parts) <= MOST_OPEN:
+            return
+        for part in self._parts.values():
+            self._flush(part)
+            self._finish(part)
+        self._parts.clear()
+
+
+class _File:
+    """One Parquet file being written."""
+
+    def __init__(self, folder: str, schema: pa.Schema, sample: pa.Table) -> None:
+        self.path = f"{folder.rstrip('/')}/{uuid.uuid4()}.parquet"
+        self.rows = 0
+        filesystem, inner = locate(self.path)
+        self._local = inner if filesystem is None else None
+        self._sink = open(inner, "wb") if filesystem is None else filesystem.open_output_stream(inner)  # noqa: SIM115
+        self._writer = pq.ParquetWriter(
+            self._sink,
+            schema,
+            compression="zstd",
+            compression_level=1,
+            use_dictionary=_repeating(sample),
+            store_schema=False,
+            store_decimal_as_integer=True,
+        )
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes written so far."""
+        return int(self._sink.tell())
+
+    def write(self, rows: pa.Table) -> None:
+        """Append one row group."""
+        self._writer.write_table(rows, row_group_size=max(rows.num_rows, 1))
+        self.rows += rows.num_rows
+
+    def close(self) -> Written:
+        """Write the footer and sync the file."""
+        self._writer.close()
+        if self._local is not None:
+            self._sink.flush()
+            os.fsync(self._sink.fileno())
+        self._sink.close()
+        return Written(self.path, self.rows)
+
+
+def _repeating(sample: pa.Table) -> list[str] | bool:
+    """The Parquet paths of columns whose values repeat: only there a dictionary saves anything."""
+    head = sample.slice(0, _SAMPLE)
+    found = [path for name in head.column_names for path, leaf in _leaves(name, _whole(head[name])) if _repeats(leaf)]
+    return found or False
+
+
+def _whole(column: pa.ChunkedArray) -> pa.Array:
+    whole = column.combine_chunks()
+    return pa.concat_arrays(whole.chunks) if isinstance(whole, pa.ChunkedArray) else whole
+
+
+def _leaves(path: str, array: pa.Array) -> Iterator[tuple[str, pa.Array]]:
+    if pa.types.is_struct(array.type):
+        for number, member in enumerate(array.flatten()):
+            yield from _leaves(f"{path}.{array.type.field(number).name}", member)
+    elif pa.types.is_map(array.type):
+        yield from _leaves(f"{path}.key_value.key", array.keys)
+        yield from _leaves(f"{path}.key_value.value", array.items)
+    elif pa.types.is_list(array.type):
+        yield from _leaves(f"{path}.list.element", array.flatten())
+    else:
+        yield path, array
+
+
+def _repeats(leaf: pa.Array) -> bool:
+    if pa.types.is_boolean(leaf.type) or not len(leaf):
+        return False
+    return int(pc.count_distinct(leaf).as_py()) * 4 <= len(leaf)

@@ -1,0 +1,162 @@
+"""Bronze in pieces: row groups of Parquet files, about as much as one worker should hold at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from headgate.engines.duckdb.files import open_parquet, plain_type
+from headgate.ports.batch import FILE, LINE, OFFSET, PARTITION, RAW
+from headgate.ports.engine import RefineJob, Span
+
+PIECE_BYTES = 32 * 2**20
+PIECE_ROWS = 250_000
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Row groups of one bronze file. `whole` says that every row belongs to the job."""
+
+    number: int
+    path: str
+    row_groups: tuple[int, ...]
+    rows: int
+    size_bytes: int
+    whole: bool
+
+
+def wanted_offsets(only: pa.Table | None) -> dict[str, np.ndarray] | None:
+    """The coordinates of a replay: partition -> sorted offsets; None when the job takes all rows of its spans."""
+    if only is None:
+        return None
+    partitions = only[PARTITION].to_pylist()
+    offsets = only[OFFSET].to_numpy()
+    found: dict[str, list[int]] = {}
+    for partition, offset in zip(partitions, offsets, strict=True):
+        found.setdefault(partition, []).append(int(offset))
+    return {partition: np.unique(np.array(some, np.int64)) for partition, some in found.items()}
+
+
+def plan_pieces(job: RefineJob) -> list[Piece]:
+    """The pieces of a job, in the order of the bronze files. Row groups outside the spans are left out."""
+    wanted = wanted_offsets(job.only)
+    pieces: list[Piece] = []
+    for info in job.bronze:
+        with open_parquet(info.path) as file:
+            metadata = file.metadata
+            raw = RAW in metadata.schema.to_arrow_schema().names
+            _cut(pieces, info.path, metadata, job.spans, wanted, PIECE_ROWS if not raw else 2**62)
+    return pieces
+
+
+def _cut(
+    pieces: list[Piece],
+    path: str,
+    metadata: pq.FileMetaData,
+    spans: Sequence[Span],
+    wanted: dict[str, np.ndarray] | None,
+    most_rows: int,
+) -> None:
+    columns = {metadata.schema.column(i).path: i for i in range(metadata.num_columns)}
+    groups: list[int] = []
+    rows = size = 0
+    whole = True
+
+    def close() -> None:
+        nonlocal groups, rows, size, whole
+        if groups:
+            pieces.append(Piece(len(pieces), path, tuple(groups), rows, size, whole))
+        groups, rows, size, whole = [], 0, 0, True
+
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        partition = _bounds(group.column(columns[PARTITION]))
+        offset = _bounds(group.column(columns[OFFSET]))
+        touched, inside = _relation(partition, offset, spans, wanted)
+        if not touched or not group.num_rows:
+            continue
+        if groups and (rows + group.num_rows > most_rows or size + group.total_byte_size > PIECE_BYTES):
+            close()
+        groups.append(number)
+        rows += group.num_rows
+        size += group.total_byte_size
+        whole = whole and inside
+    close()
+
+
+def _bounds(column: Any) -> tuple[Any, Any] | None:
+    statistics = column.statistics
+    if statistics is None or not statistics.has_min_max:
+        return None
+    return statistics.min, statistics.max
+
+
+def _relation(
+    partition: tuple[str, str] | None,
+    offset: tuple[int, int] | None,
+    spans: Sequence[Span],
+    wanted: dict[str, np.ndarray] | None,
+) -> tuple[bool, bool]:
+    """Whether a row group may hold rows of the job, and whether all its rows certainly belong to it."""
+    touched = False
+    for span in spans:
+        if partition and not partition[0] <= span.partition <= partition[1]:
+            continue
+        if offset and (offset[1] < span.start or offset[0] >= span.stop):
+            continue
+        if wanted is not None and offset:
+            some = wanted.get(span.partition, np.empty(0, np.int64))
+            first = int(np.searchsorted(some, offset[0]))
+            if first >= len(some) or some[first] > offset[1]:
+                continue
+        touched = True
+        one_partition = partition is not None and partition[0] == partition[1] == span.partition
+        if wanted is None and one_partition and offset and span.start <= offset[0] and offset[1] < span.stop:
+            return True, True
+    return touched, False
+
+
+def read_piece(piece: Piece, job: RefineJob, wanted: dict[str, np.ndarray] | None) -> pa.Table:
+    """The job's rows of a piece with the columns of bronze's schema (without file and line).
+
+    A column that an older file does not have is NULL.
+    """
+    with open_parquet(piece.path) as file:
+        schema = pa.schema([f for f in job.bronze_schema if f.name not in (FILE, LINE)])
+        there = set(file.schema_arrow.names)
+        table = file.read_row_groups(
+            list(piece.row_groups), columns=[n for n in schema.names if n in there], use_threads=False
+        )
+    types = [plain_type(f.type) for f in schema]
+    columns = [
+        table[name].cast(of) if name in there else pa.nulls(table.num_rows, of)
+        for name, of in zip(schema.names, types, strict=True)
+    ]
+    table = pa.Table.from_arrays(columns, names=schema.names)
+    if piece.whole:
+        return table
+    return table.filter(pa.array(_inside(table, job.spans, wanted)))
+
+
+def _inside(table: pa.Table, spans: Sequence[Span], wanted: dict[str, np.ndarray] | None) -> np.ndarray:
+    offsets = table[OFFSET].to_numpy()
+    keep = np.zeros(table.num_rows, bool)
+    for span in spans:
+        mine = pc.equal(table[PARTITION], span.partition).to_numpy()
+        mine &= (offsets >= span.start) & (offsets < span.stop)
+        if wanted is not None:
+            mine &= np.isin(offsets, wanted.get(span.partition, np.empty(0, np.int64)))
+        keep |= mine
+    return keep
+
+
+def partition_counts(table: pa.Table) -> Iterator[tuple[str, int]]:
+    """Rows per source partition."""
+    for one in pc.value_counts(table[PARTITION]).to_pylist():
+        yield one["values"], one["counts"]

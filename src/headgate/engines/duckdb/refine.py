@@ -1,0 +1,198 @@
+"""One refine job from bronze files to silver, quarantine and ledger files.
+
+    1. cut       bronze into pieces
+    2. decode    every piece: typed, checked; refused rows go to quarantine, keyed rows wait
+    3. decide    per key who stays, over the waiting rows and silver
+    4. write     what stays; silver files that lose rows are written again; the ledger
+    5. account   rows read = rows written, per source partition
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from headgate.engines.duckdb.connection import Settings, connect
+from headgate.engines.duckdb.files import open_parquet, sync_folder
+from headgate.engines.duckdb.history import Silver, last_positions
+from headgate.engines.duckdb.judgement import KEY, key_columns
+from headgate.engines.duckdb.output import TableWriter, Written
+from headgate.engines.duckdb.pieces import partition_counts, plan_pieces
+from headgate.engines.duckdb.pool import Pool, open_pool
+from headgate.engines.duckdb.verdicts import Lost, decide, repeated
+from headgate.engines.duckdb.worker import PieceReport, Rewrite, RewriteReport, WriteReport, merged
+from headgate.errors import DefectError
+from headgate.ports.batch import OFFSET, PARTITION, VERSION
+from headgate.ports.engine import ACCEPTED, DROPPED, DUPLICATE, QUARANTINED, SUPERSEDED, VERDICTS, Refined, RefineJob
+
+
+def refine(settings: Settings, job: RefineJob) -> Refined:
+    """Judge the job's rows and write the files. DefectError when a row has no verdict or two."""
+    pieces = plan_pieces(job)
+    with open_pool(settings, job, pieces) as pool:
+        reports = pool.decode(pieces)
+        lost = _decide(settings, job, reports, pool)
+        written = pool.write(lost.in_pieces() if lost else {})
+        rewritten = pool.rewrite(_rewrites(job, lost))
+    ledger = _write_ledger(job, reports, lost)
+    refined = _result(job, reports, written, rewritten, ledger)
+    _account(job, reports, written, rewritten, lost, refined)
+    return refined
+
+
+def _decide(settings: Settings, job: RefineJob, reports: Sequence[PieceReport], pool: Pool) -> Lost | None:
+    """Step 3. Only rows whose key hash occurs twice can have a rival; for them the keys themselves decide."""
+    versioned = VERSION in job.bronze_schema.names
+    key = key_columns(job.dataset, versioned=versioned)
+    hashes = [r.hashes for r in reports if r.hashes is not None and len(r.hashes)]
+    if not key or not hashes:
+        return None
+    all_hashes = np.concatenate(hashes)
+    suspects = repeated(all_hashes)
+    if not len(suspects) and not job.silver:
+        return None
+    with connect(settings, threads=settings.cores, share=2) as connection:
+        silver = Silver(connection, job.dataset, job.silver, key, versioned=versioned)
+        rows = silver.rows_with(np.unique(all_hashes), _bounds(reports), _values(reports))
+        suspects = np.union1d(suspects, rows[KEY].to_numpy())
+        if not len(suspects):
+            return None
+        return decide(
+            connection,
+            pool.suspects(suspects),
+            rows,
+            key,
+            job.dataset.order,
+            lambda winners, after: last_positions(connection, job.ledger, winners, after),
+        )
+
+
+def _bounds(reports: Sequence[PieceReport]) -> dict[str, tuple[object, object]]:
+    """The smallest and greatest value of key columns for which every piece told them."""
+    told = [r.bounds for r in reports if r.hashes is not None and len(r.hashes)]
+    names = set.intersection(*(set(bounds) for bounds in told))
+    return {
+        name: (min(bounds[name][0] for bounds in told), max(bounds[name][1] for bounds in told)) for name in names
+    }
+
+
+def _values(reports: Sequence[PieceReport]) -> np.ndarray | None:
+    told = [r for r in reports if r.hashes is not None and len(r.hashes)]
+    values = [r.values for r in told if r.values is not None]
+    return np.unique(np.concatenate(values)) if len(values) == len(told) else None
+
+
+def _rewrites(job: RefineJob, lost: Lost | None) -> list[Rewrite]:
+    return [Rewrite(job.silver[n].path, gone) for n, gone in lost.in_files().items()] if lost else []
+
+
+def _write_ledger(job: RefineJob, reports: Sequence[PieceReport], lost: Lost | None) -> list[Written]:
+    """Rows that silver does not hold, with the row that stands for them or the rule that dropped them."""
+    writer = TableWriter(job.outputs["ledger"])
+    tables = [_ledger_rows(job, r.dropped, verdict=DROPPED) for r in reports if r.dropped.num_rows]
+    if lost is not None:
+        tables.append(_ledger_rows(job, lost.rows.sort_by([(PARTITION, "ascending"), (OFFSET, "ascending")])))
+    for table in tables:
+        writer.write(table)
+    return writer.close()
+
+
+def _ledger_rows(job: RefineJob, rows: pa.Table, *, verdict: str | None = None) -> pa.Table:
+    count = rows.num_rows
+
+    def always(value: object, of: pa.DataType) -> pa.Array:
+        return pa.repeat(pa.scalar(value, of), count)
+
+    return pa.table(
+        {
+            PARTITION: rows[PARTITION],
+            OFFSET: rows[OFFSET],
+            "verdict": rows["verdict"] if verdict is None else always(verdict, pa.string()),
+            "rule": rows["rule"] if verdict == DROPPED else pa.nulls(count, pa.string()),
+            "by_partition": rows["by_partition"] if verdict is None else pa.nulls(count, pa.string()),
+            "by_offset": rows["by_offset"] if verdict is None else pa.nulls(count, pa.int64()),
+            "run_id": always(job.run_id, pa.string()),
+            "judged_at": always(job.judged_at_us, pa.timestamp("us", "UTC")),
+        }
+    )
+
+
+def _result(
+    job: RefineJob,
+    reports: Sequence[PieceReport],
+    written: Sequence[WriteReport],
+    rewritten: Sequence[RewriteReport],
+    ledger: Sequence[Written],
+) -> Refined:
+    refined = Refined()
+    files: dict[str, list[Written]] = {"silver": [], "quarantine": [], "ledger": list(ledger)}
+    for write in written:
+        for table, some in write.files.items():
+            files[table].extend(some)
+        refined.checksum += write.checksum
+        refined.silver_rows += sum(write.accepted.values())
+    for rewrite in rewritten:
+        files["silver"].extend(rewrite.files)
+        refined.removed.setdefault("silver", []).append(rewrite.path)
+        refined.checksum -= rewrite.checksum
+        refined.silver_rows -= rewrite.lost
+        refined.replaced += rewrite.lost
+    for table, some in files.items():
+        if some:
+            refined.added[table] = [one.path for one in some]
+            sync_folder(job.outputs[table].folder)
+    refined.reasons = dict(merged([r.reasons for r in reports]))
+    refined.warnings = dict(merged([r.warnings for r in reports]))
+    return refined
+
+
+def _account(
+    job: RefineJob,
+    reports: Sequence[PieceReport],
+    written: Sequence[WriteReport],
+    rewritten: Sequence[RewriteReport],
+    lost: Lost | None,
+    refined: Refined,
+) -> None:
+    """Step 5: counted from what was written, compared with what was read, and with the files' own footers."""
+    counts: dict[str, Counter[str]] = {verdict: Counter() for verdict in VERDICTS}
+    read: Counter[str] = Counter()
+    for report in reports:
+        read.update(report.read)
+        counts[QUARANTINED].update(report.refused)
+        counts[DROPPED].update(dict(partition_counts(report.dropped)))
+    for write in written:
+        counts[ACCEPTED].update(write.accepted)
+    displaced = 0
+    if lost is not None:
+        mine = lost.of_job()
+        displaced = lost.rows.num_rows - mine.num_rows
+        for verdict in (DUPLICATE, SUPERSEDED):
+            some = mine.filter(pc.equal(mine["verdict"], verdict))
+            counts[verdict].update(dict(partition_counts(some)))
+    for partition, rows in read.items():
+        refined.verdicts[partition] = {verdict: counts[verdict][partition] for verdict in VERDICTS}
+        if sum(refined.verdicts[partition].values()) != rows:
+            raise DefectError(
+                f"{rows} rows of {partition} were read and {refined.verdicts[partition]} written",
+                where=f"silver.{job.dataset.name}",
+                stage="refine",
+            )
+    expected = {
+        "silver": counts[ACCEPTED].total() + sum(f.rows for r in rewritten for f in r.files),
+        "quarantine": counts[QUARANTINED].total(),
+        "ledger": counts[DROPPED].total() + (lost.rows.num_rows if lost else 0),
+    }
+    if sum(r.lost for r in rewritten) != displaced:
+        raise DefectError("silver rows that lost were not found again", where=f"silver.{job.dataset.name}", stage="refine")
+    for table, rows in expected.items():
+        there = 0
+        for path in refined.added.get(table, []):
+            with open_parquet(path) as file:
+                there += file.metadata.num_rows
+        if there != rows:
+            raise DefectError(f"{there} rows are in new files of {table}, not {rows}", where=job.dataset.name, stage="refine")

@@ -1,0 +1,122 @@
+"""Typed bronze: every source column goes through one SQL statement to its contract type, or is a reason."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from headgate.contract.model import Dataset
+from headgate.contract.to_sql import Column, column, literal, quote
+from headgate.engines.duckdb.decoded import REFUSED_SCHEMA, Decoded, take_dropped, warned, without_marks
+from headgate.engines.duckdb.judgement import REFUSED, ROW, SOURCE, Judgement, SourceColumn, build
+from headgate.errors import DefectError, FixInputError
+from headgate.ports.batch import INGESTED_AT, ODD, OFFSET, PARTITION, PREFIX, VERSION
+
+
+class TypedDecoder:
+    """Decodes typed pieces of one dataset; a statement per shape of source is made once."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, dataset: Dataset) -> None:
+        self.connection, self.dataset = connection, dataset
+        self._made: dict[tuple[str, bool], Judgement] = {}
+
+    def decode(self, table: pa.Table) -> Decoded:
+        """The rows of a bronze table, judged."""
+        odd = ODD in table.column_names and table[ODD].null_count < table.num_rows
+        judgement = self._judgement(table, odd=odd)
+        numbered = table.append_column(ROW, pa.array(np.arange(table.num_rows, dtype=np.int64)))
+        return judge_table(self.connection, numbered, judgement, _typed_raw(table, odd=odd))
+
+    def _judgement(self, table: pa.Table, *, odd: bool) -> Judgement:
+        shape = (str(table.schema), odd)
+        if shape not in self._made:
+            columns = source_columns(self.connection, self.dataset, table.schema, odd=odd)
+            self._made[shape] = build(self.dataset, columns, versioned=VERSION in table.column_names)
+        return self._made[shape]
+
+
+def judge_table(connection: duckdb.DuckDBPyConnection, table: pa.Table, judgement: Judgement, raw_sql: str) -> Decoded:
+    """Judge a relation of source columns. `raw_sql` gives a refused row's raw form as BLOB."""
+    connection.register(SOURCE, table)
+    judged = connection.sql(judgement.select).to_arrow_table()
+    connection.unregister(SOURCE)
+    if judged.num_rows != table.num_rows or not judged[ROW].equals(table[ROW]):
+        raise DefectError("the engine lost the order of rows while typing them")
+    keep = ~judged[REFUSED].to_numpy()
+    refused = explain(connection, table.filter(pa.array(~keep)), judgement, raw_sql)
+    dropped = take_dropped(judged, judgement, table, keep)
+    return Decoded(without_marks(judged, table), keep, refused, dropped, warned(judged, judgement, keep))
+
+
+def explain(connection: duckdb.DuckDBPyConnection, table: pa.Table, judgement: Judgement, raw_sql: str) -> pa.Table:
+    """The refused rows whole, with every reason."""
+    if not table.num_rows:
+        return REFUSED_SCHEMA.empty_table()
+    connection.register(SOURCE, table)
+    coordinates = f"s.{PARTITION}, s.{OFFSET}, s.{INGESTED_AT}"
+    found = connection.sql(
+        f"SELECT {coordinates}, raw, reasons FROM (SELECT *, {raw_sql} AS raw FROM {SOURCE}) s "
+        f"JOIN ({judgement.explain}) e USING ({ROW}) ORDER BY {ROW}"
+    ).to_arrow_table()
+    connection.unregister(SOURCE)
+    if found.num_rows != table.num_rows:
+        raise DefectError("refused rows were lost while explaining them")
+    return found.cast(REFUSED_SCHEMA)
+
+
+def source_columns(
+    connection: duckdb.DuckDBPyConnection, dataset: Dataset, schema: pa.Schema, *, odd: bool
+) -> Mapping[str, SourceColumn]:
+    """The typed value of every contract field from a relation with this Arrow schema."""
+    columns = {}
+    for field in dataset.fields:
+        name = field.source_name
+        if field.transform is not None:
+            sql, of = f"({field.transform}\n)", _type_of(connection, schema, field.transform, field.name, dataset)
+        elif name in schema.names:
+            sql, of = quote(name), schema.field(name).type
+        else:
+            sql, of = "NULL", pa.null()
+        odd_sql = f"{ODD}[{literal(name)}]" if odd and not pa.types.is_null(of) else None
+        text = f"CAST({sql} AS VARCHAR)" if odd_sql is None else f"coalesce({odd_sql}, CAST({sql} AS VARCHAR))"
+        typed: Column = column(field, sql, of, odd_sql)
+        columns[field.name] = SourceColumn(typed, text)
+    return columns
+
+
+def _type_of(
+    connection: duckdb.DuckDBPyConnection, schema: pa.Schema, expression: str, name: str, dataset: Dataset
+) -> pa.DataType:
+    connection.register(SOURCE, schema.empty_table())
+    try:
+        return connection.sql(f"SELECT ({expression}\n) AS value FROM {SOURCE}").to_arrow_table().schema.field(0).type
+    except duckdb.Error as cause:
+        raise FixInputError(
+            f"transformLogic of {dataset.name}.{name} does not fit its source: {cause}",
+            where=str(dataset.place) if dataset.place else None,
+            hint=f"source columns: {', '.join(n for n in schema.names if not n.startswith(PREFIX))}",
+            stage="refine",
+        ) from cause
+    finally:
+        connection.unregister(SOURCE)
+
+
+def _typed_raw(table: pa.Table, *, odd: bool) -> str:
+    """SQL: the source's columns as JSON text. Decimals are texts, since a reader of JSON may round numbers."""
+    members = []
+    for one in table.schema:
+        if one.name.startswith(PREFIX):
+            continue
+        exact = f"CAST({quote(one.name)} AS VARCHAR)" if _as_text(one.type) else quote(one.name)
+        members.append(f"{literal(one.name)}: {exact}")
+    whole = f"CAST(to_json({{{', '.join(members)}}}) AS VARCHAR)"
+    if odd:
+        whole = f"CAST(CASE WHEN {ODD} IS NULL THEN {whole} ELSE json_merge_patch({whole}, to_json({ODD})) END AS VARCHAR)"
+    return f"encode({whole})"
+
+
+def _as_text(of: pa.DataType) -> bool:
+    return bool(pa.types.is_decimal(of) or pa.types.is_floating(of))

@@ -1,0 +1,247 @@
+"""One worker: decodes pieces of bronze, holds the rows until their verdicts are known, writes them."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from headgate.contract.to_sql import quote
+from headgate.engines.duckdb.connection import Settings, connect
+from headgate.engines.duckdb.decoded import Decoded
+from headgate.engines.duckdb.files import open_parquet
+from headgate.engines.duckdb.history import silver_types, wanted_columns
+from headgate.engines.duckdb.judgement import CONTENT, KEY, content_hash, key_columns
+from headgate.engines.duckdb.output import TableWriter, Written
+from headgate.engines.duckdb.pieces import Piece, partition_counts, read_piece, wanted_offsets
+from headgate.engines.duckdb.typed import TypedDecoder
+from headgate.ports.batch import OFFSET, PARTITION, RAW, VERSION
+from headgate.ports.engine import RefineJob
+
+HOLD_SHARE = 4  # a quarter of the memory limit may be held rows; the rest of them waits on disk
+PIECE, AT = "_hg_piece", "_hg_at"  # where a job row is held
+
+
+@dataclass(slots=True)
+class PieceReport:
+    """What the parent must know of a decoded piece. Counts are per source partition."""
+
+    number: int
+    read: dict[str, int]
+    refused: dict[str, int]
+    reasons: Counter[str]
+    warnings: Counter[str]
+    dropped: pa.Table
+    hashes: np.ndarray | None = None  # of the keys of kept rows
+    bounds: dict[str, tuple[Any, Any]] = field(default_factory=dict)  # of key columns, where it is cheap
+    values: np.ndarray | None = None  # sorted, distinct, of a one-column integer key
+
+
+@dataclass(slots=True)
+class WriteReport:
+    """What a worker wrote: files per table, accepted rows per source partition, the sum of their hashes."""
+
+    files: dict[str, list[Written]]
+    accepted: Counter[str]
+    checksum: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rewrite:
+    """A silver file that loses the rows with these coordinates."""
+
+    path: str
+    lost: pa.Table
+
+
+@dataclass(slots=True)
+class RewriteReport:
+    """The files that replace a silver file, and what went."""
+
+    path: str
+    files: list[Written]
+    lost: int
+    checksum: int  # of the rows that went
+
+
+def hash_sum(hashes: np.ndarray) -> int:
+    """The exact sum of 64-bit hashes."""
+    return (int((hashes >> np.uint64(32)).sum()) << 32) + int((hashes & np.uint64(0xFFFFFFFF)).sum())
+
+
+class Worker:
+    """Everything one core does for a job. Not for several threads at once."""
+
+    def __init__(self, settings: Settings, job: RefineJob, share: int) -> None:
+        self.settings, self.job = settings, job
+        self.connection = connect(settings, threads=1, share=share + 1)
+        self.versioned = VERSION in job.bronze_schema.names
+        self.key = key_columns(job.dataset, versioned=self.versioned)
+        self._wanted = wanted_offsets(job.only)
+        self._typed = TypedDecoder(self.connection, job.dataset)
+        self._held: dict[int, tuple[pa.Table | str, np.ndarray]] = {}
+        self._held_bytes = 0
+        self._most_held = settings.memory_bytes // HOLD_SHARE // share
+        self._silver = TableWriter(job.outputs["silver"])
+        self._quarantine = TableWriter(job.outputs["quarantine"])
+        self._accepted: Counter[str] = Counter()
+        self._checksum = 0
+
+    def decode(self, piece: Piece) -> PieceReport:
+        """Decode and judge one piece. Refused rows are written, keyed rows held, others written too."""
+        table = read_piece(piece, self.job, self._wanted)
+        decoded = self._decode(table)
+        report = PieceReport(
+            piece.number,
+            dict(partition_counts(table)),
+            dict(partition_counts(decoded.refused)),
+            _reasons(decoded.refused),
+            decoded.warnings,
+            decoded.dropped,
+        )
+        self._refuse(decoded.refused)
+        if self.key:
+            self._describe_keys(report, decoded)
+            self._hold(piece.number, decoded)
+        else:
+            self._accept(decoded.rows, decoded.keep)
+        return report
+
+    def suspects(self, hashes: np.ndarray) -> pa.Table:
+        """Held rows whose key hash is among these: key, order, coordinates, hashes, and where they are held."""
+        found = []
+        names = [*wanted_columns(self.job.dataset, self.key), PARTITION, OFFSET, KEY, CONTENT]
+        for number, (rows, keep) in self._held.items():
+            table = self._fetch(rows)
+            at = np.flatnonzero(keep & np.isin(table[KEY].to_numpy(), hashes))
+            some = table.select(names).take(pa.array(at))
+            some = some.append_column(PIECE, pa.array(np.full(len(at), number, np.int32)))
+            found.append(some.append_column(AT, pa.array(at)))
+        return pa.concat_tables(found) if found else pa.table({})
+
+    def write(self, lost: Mapping[int, np.ndarray]) -> WriteReport:
+        """Write the held rows but the lost ones (piece -> row numbers); finish all files."""
+        for number in sorted(self._held):
+            rows, keep = self._held.pop(number)
+            if number in lost:
+                keep[lost[number]] = False
+            self._accept(self._fetch(rows), keep)
+            if isinstance(rows, str):
+                os.unlink(rows)
+        files = {"silver": self._silver.close(), "quarantine": self._quarantine.close()}
+        return WriteReport(files, self._accepted, self._checksum)
+
+    def rewrite(self, task: Rewrite) -> RewriteReport:
+        """Write a silver file again without its lost rows."""
+        writer = TableWriter(self.job.outputs["silver"])
+        gone, checksum = 0, 0
+        types = silver_types(self.job.dataset, versioned=self.versioned)
+        self.connection.register("hg_lost", task.lost)
+        with open_parquet(task.path) as file:
+            there = set(file.schema_arrow.names)
+            typed = ", ".join(f"CAST({quote(n) if n in there else 'NULL'} AS {t}) AS {quote(n)}" for n, t in types.items())
+            for number in range(file.metadata.num_row_groups):
+                group = file.read_row_group(number, columns=[c for c in types if c in there], use_threads=False)
+                self.connection.register("hg_group", group)
+                marked = self.connection.sql(
+                    f"SELECT *, {content_hash(self.job.dataset)} AS {CONTENT}, "
+                    f"({PARTITION}, {OFFSET}) IN (SELECT ({PARTITION}, {OFFSET}) FROM hg_lost) AS hg_gone "
+                    f"FROM (SELECT {typed} FROM hg_group)"
+                ).to_arrow_table()
+                self.connection.unregister("hg_group")
+                mask = marked["hg_gone"].to_numpy()
+                gone += int(mask.sum())
+                checksum += hash_sum(marked[CONTENT].to_numpy()[mask])
+                writer.write(marked.filter(pa.array(~mask)))
+        self.connection.unregister("hg_lost")
+        return RewriteReport(task.path, writer.close(), gone, checksum)
+
+    def close(self) -> None:
+        """Give back memory and temporary files."""
+        for rows, _ in self._held.values():
+            if isinstance(rows, str):
+                os.unlink(rows)
+        self._held.clear()
+        self.connection.close()
+
+    def _decode(self, table: pa.Table) -> Decoded:
+        if RAW not in table.column_names:
+            return self._typed.decode(table)
+        raise NotImplementedError
+
+    def _refuse(self, refused: pa.Table) -> None:
+        count = refused.num_rows
+        if not count:
+            return
+        job = self.job
+        whole = refused.append_column("contract_version", pa.repeat(pa.scalar(job.dataset.contract_version, pa.string()), count))
+        whole = whole.append_column("run_id", pa.repeat(pa.scalar(job.run_id, pa.string()), count))
+        at = pa.scalar(job.judged_at_us, pa.timestamp("us", "UTC"))
+        self._quarantine.write(whole.append_column("quarantined_at", pa.repeat(at, count)))
+
+    def _describe_keys(self, report: PieceReport, decoded: Decoded) -> None:
+        """What the parent needs to find rivals of these rows."""
+        kept = decoded.rows if decoded.keep.all() else decoded.rows.select([*self.key, KEY]).filter(pa.array(decoded.keep))
+        report.hashes = kept[KEY].to_numpy()
+        if not kept.num_rows:
+            return
+        for name in self.key:
+            of = kept[name].type
+            if pa.types.is_nested(of) or pa.types.is_floating(of) or pa.types.is_binary(of) or kept[name].null_count:
+                continue  # bounds of these say nothing, or not what SQL compares
+            least = pc.min_max(kept[name]).as_py()
+            report.bounds[name] = (least["min"], least["max"])
+        if len(self.key) == 1 and pa.types.is_integer(kept[self.key[0]].type) and not kept[self.key[0]].null_count:
+            report.values = np.unique(kept[self.key[0]].to_numpy())
+
+    def _hold(self, number: int, decoded: Decoded) -> None:
+        """Keep rows until their verdicts: in memory while there is room, else in a file of the temp folder."""
+        rows: pa.Table | str = decoded.rows
+        size = decoded.rows.nbytes
+        if self._held_bytes + size > self._most_held:
+            rows = self._spill(decoded.rows)
+        else:
+            self._held_bytes += size
+        self._held[number] = (rows, decoded.keep)
+
+    def _spill(self, rows: pa.Table) -> str:
+        path = os.path.join(self.settings.temp, f"headgate-held-{os.getpid()}-{uuid.uuid4()}.arrow")
+        with pa.OSFile(path, "wb") as sink, pa.ipc.new_file(sink, rows.schema) as writer:
+            writer.write_table(rows)
+        return path
+
+    def _fetch(self, rows: pa.Table | str) -> pa.Table:
+        if isinstance(rows, pa.Table):
+            return rows
+        with pa.memory_map(rows) as source:
+            return pa.ipc.open_file(source).read_all()
+
+    def _accept(self, rows: pa.Table, keep: np.ndarray) -> None:
+        if not keep.all():
+            rows = rows.filter(pa.array(keep))
+        self._accepted.update(dict(partition_counts(rows)))
+        self._checksum += hash_sum(rows[CONTENT].to_numpy())
+        self._silver.write(rows)
+
+
+def _reasons(refused: pa.Table) -> Counter[str]:
+    """Rows per broken rule; a rule broken twice in one row counts once."""
+    counted: Counter[str] = Counter()
+    for reasons in refused["reasons"].to_pylist():
+        counted.update({reason["rule"] for reason in reasons})
+    return counted
+
+
+def merged(counters: Sequence[Counter[str]]) -> Counter[str]:
+    """The sum of counters."""
+    total: Counter[str] = Counter()
+    for one in counters:
+        total.update(one)
+    return total
