@@ -46,8 +46,8 @@ def figure(hop: str, value: float, unit: str, bar: float, stretch: float | None,
 
 def machine() -> dict[str, str]:
     """What it was measured on, and how busy that was."""
-    cpu = next((line.partition(":")[2].strip() for l in open("/proc/cpuinfo") if line.startswith("model name")), "?")
-    memory = next((int(line.split()[1]) // 2**20 for l in open("/proc/meminfo") if line.startswith("MemTotal")), 0)
+    cpu = next((line.partition(":")[2].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "?")
+    memory = next((int(line.split()[1]) // 2**20 for line in open("/proc/meminfo") if line.startswith("MemTotal")), 0)
     return {
         "when": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         "cpu": f"{os.cpu_count()} x {cpu}",
