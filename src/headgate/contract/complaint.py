@@ -44,7 +44,7 @@ class Complaint:
         }
 
 
-class ContractRefused(ContractSyntaxError):  # noqa: N818
+class ContractRefused(ContractSyntaxError):
     """A file is refused: `complaints` holds every complaint, warnings too; the text shows all errors."""
 
     def __init__(self, complaints: Sequence[Complaint]) -> None:

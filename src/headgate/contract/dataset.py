@@ -9,7 +9,7 @@ from typing import Any
 from headgate.contract.complaint import did_you_mean, shown
 from headgate.contract.expression import expression_problem
 from headgate.contract.fields import fields_of
-from headgate.contract.model import Budget, Dataset, Field, Kind, Rule, TableCheck, Type
+from headgate.contract.model import Budget, Dataset, Field, Kind, Rule, TableCheck
 from headgate.contract.names import dataset_problem
 from headgate.contract.operators import contradictions
 from headgate.contract.own import budget_of, check_own, choice
@@ -46,7 +46,8 @@ def dataset_of(part: Part, contract_id: str, contract_version: str, *, old: bool
     fields = fields_of(part, old=old)
     parts = {below.value.get("name"): below for below in part.parts("properties")}
     _check_paths(part, fields, parts)
-    quality, declared = Quality(), []
+    quality = Quality()
+    declared: list[Rule] = []
     for one in fields:
         declared += field_rules(one, parts.get(one.name), one.name, nested=False)
     quality.ids.update(rule.id for rule in declared)
@@ -61,7 +62,7 @@ def dataset_of(part: Part, contract_id: str, contract_version: str, *, old: bool
     key = _key(part, fields, parts)
     entries = check_own(part, "dataset")
     owned = _owned(entries, fields, quality)
-    history = _history(part, entries, owned, key)
+    history = _history(entries, owned, key)
     return Dataset(
         name=name,
         fields=tuple(_finish(one, quality, key) for one in fields),
@@ -118,7 +119,7 @@ def _key(part: Part, fields: tuple[Field, ...], parts: Mapping[Any, Part]) -> tu
     if positions and len(positions) < len(chosen):
         bare = next(one for one in chosen if not one.key_position)
         place = parts[bare.name].place("primaryKey")
-        part.complaints.error(place, f"key field `{bare.name}` has no primaryKeyPosition, others have one", "number all")
+        part.complaints.error(place, f"key field `{bare.name}` has no primaryKeyPosition, others have", "number all")
     elif positions:
         for wanted, one in enumerate(sorted(chosen, key=lambda field: field.key_position or 0), 1):
             if one.key_position != wanted:
@@ -199,7 +200,7 @@ def _history_asked(entry: Part) -> str | None:
     return choice(entry, ("latest", "append"))
 
 
-def _history(part: Part, entries: Mapping[str, Part], owned: Owned, key: tuple[str, ...]) -> str:
+def _history(entries: Mapping[str, Part], owned: Owned, key: tuple[str, ...]) -> str:
     if owned.history == "latest" and not key:
         entries["history"].error(
             "headgate.history: latest needs a key", "mark the key fields with `primaryKey: true`", "value",
@@ -219,30 +220,21 @@ def _order(entry: Part, by_name: Mapping[str, Field]) -> tuple[str, ...]:
         return ()
     for index, name in enumerate(names):
         at = ("value", index) if isinstance(given, list) else ("value",)
-        _known(entry, name, by_name, at, _UNORDERED, "order rows")
+        if _known(entry, name, by_name, at) in _UNORDERED:
+            entry.error(f"`{name}` is {by_name[name].type} and cannot order rows", None, *at, code="contradiction")
         if name in names[:index]:
             entry.error(f"headgate.order names {shown(name)} twice", "keep one of the two", *at)
     return tuple(name for name in names if isinstance(name, str))
 
 
-def _known(
-    entry: Part,
-    name: Any,
-    by_name: Mapping[str, Field],
-    at: tuple[str | int, ...],
-    wrong: tuple[Kind, ...],
-    purpose: str,
-) -> Type | None:
-    """The type of a field that a property names, after a complaint when there is none or it cannot serve."""
+def _known(entry: Part, name: Any, by_name: Mapping[str, Field], at: tuple[str | int, ...]) -> Kind | None:
+    """The kind of a field that a property names; a complaint and None when there is no such field."""
     if not isinstance(name, str) or name not in by_name:
         hint = did_you_mean(name, by_name) if isinstance(name, str) else None
         what = entry.value.get("property")
         entry.error(f"{what} names the field {shown(name)}, which is not declared", hint, *at, code="unknown-name")
         return None
-    kind = by_name[name].type
-    if kind.kind in wrong:
-        entry.error(f"`{name}` is {kind} and cannot {purpose}", None, *at, code="contradiction")
-    return kind
+    return by_name[name].type.kind
 
 
 def _checksum(entry: Part, by_name: Mapping[str, Field]) -> Rule | None:
@@ -257,12 +249,13 @@ def _checksum(entry: Part, by_name: Mapping[str, Field]) -> Rule | None:
     if algorithm not in _ALGORITHMS:
         hint = f"known are: {', '.join(_ALGORITHMS)}"
         given.error(f"unknown checksum algorithm {shown(algorithm)}", hint, "algorithm", code="unknown-name")
-    not_text = tuple(kind for kind in Kind if kind not in (Kind.STRING, Kind.BINARY))
     holder, of = given.needed_text("field"), given.needed_text("of")
     if holder is None or of is None:
         return None
-    _known(entry, holder, by_name, ("value", "field"), not_text, "hold a checksum")
-    _known(entry, of, by_name, ("value", "of"), (), "")
+    if _known(entry, holder, by_name, ("value", "field")) not in (Kind.STRING, Kind.BINARY, None):
+        message = f"`{holder}` is {by_name[holder].type} and cannot hold a checksum"
+        given.error(message, "a checksum is text or binary", "field", code="contradiction")
+    _known(entry, of, by_name, ("value", "of"))
     if holder == of:
         entry.error("a checksum of itself", None, "value", "of", code="contradiction")
     argument = {"field": holder, "of": of, "algorithm": algorithm}
@@ -296,4 +289,5 @@ def _duplicates(entry: Part) -> None:
     window = given.value.get("window", "forever")
     if window != "forever":
         message = f"a window of {shown(window)} for duplicates is not supported"
-        given.error(message, "duplicates are looked for in all history: `window: forever`", "window", code="not-supported")
+        hint = "duplicates are looked for in all history: `window: forever`"
+        given.error(message, hint, "window", code="not-supported")

@@ -60,7 +60,7 @@ def field_of(part: Part, name: str, *, old: bool, nested: bool) -> Field | None:
         partition_position=_position(part, "partitionKeyPosition") or 0,
         limits=limits,
         enum=_enum(part, kind, limits),
-        standardise=_standardise(part, own.get("standardise"), kind, nested=nested),
+        standardise=_standardise(own.get("standardise"), kind, nested=nested),
         transform=_transform(part, nested=nested),
         description=part.text("description") or "",
         classification=part.text("classification"),
@@ -80,7 +80,8 @@ def _type_of(part: Part, *, old: bool) -> Type | None:
         case "array":
             items = part.part("items")
             if items is None:
-                part.error("an array without `items`", "say what is in it: `items: {logicalType: string}`", "logicalType")
+                hint = "say what is in it: `items: {logicalType: string}`"
+                part.error("an array without `items`", hint, "logicalType")
                 return None
             item = field_of(items, "element", old=old, nested=True)
             return Type(Kind.ARRAY, item=item) if item else None
@@ -204,7 +205,7 @@ def _enum_values(part: Part) -> Iterator[tuple[tuple[str | int, ...], Any]]:
             part.error(message, f"write `- {{value: {shown(given)}}}`", "enum", index)
 
 
-def _standardise(part: Part, entry: Part | None, kind: Type, *, nested: bool) -> tuple[Standardise, ...]:
+def _standardise(entry: Part | None, kind: Type, *, nested: bool) -> tuple[Standardise, ...]:
     if entry is None:
         return ()
     if nested or kind.kind in (*_COMPOSITE, Kind.BINARY):
@@ -220,4 +221,3 @@ def _transform(part: Part, *, nested: bool) -> str | None:
     if problem:
         part.error(f"transformLogic: {problem}", "write one SQL expression over the source's columns", "transformLogic")
     return given
-

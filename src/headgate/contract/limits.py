@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from typing import Any
@@ -213,7 +213,7 @@ def value_of(kind: Type, given: Any, exact: Decimal | None) -> Any:
             return None
 
 
-def permitted_values(part: Part, kind: Type, given: list[tuple[tuple[str | int, ...], Any]]) -> tuple[Any, ...]:
+def permitted_values(part: Part, kind: Type, given: Sequence[tuple[tuple[str | int, ...], Any]]) -> tuple[Any, ...]:
     """Values written at these steps below the part, each of the type and none twice; null means nothing here."""
     found: list[Any] = []
     for steps, raw in given:
@@ -239,9 +239,9 @@ def _value_hint(kind: Type, raw: Any) -> str | None:
 
 def out_of_limits(kind: Type, limits: Limits, value: Any) -> str | None:
     """Which limit a permitted value breaks, so that it could never pass; None when it keeps them all."""
-    for name, bound, order in _broken_order(kind, limits, value):
-        if order:
-            return f"{name} {bound}"
+    broken = _broken_order(kind, limits, value)
+    if broken:
+        return broken
     if isinstance(value, str) and kind.kind is Kind.STRING:
         if limits.min_length is not None and len(value) < limits.min_length:
             return f"minLength {limits.min_length}"
@@ -252,19 +252,20 @@ def out_of_limits(kind: Type, limits: Limits, value: Any) -> str | None:
     return None
 
 
-def _broken_order(kind: Type, limits: Limits, value: Any) -> Iterator[tuple[str, Any, bool]]:
+def _broken_order(kind: Type, limits: Limits, value: Any) -> str | None:
     if kind.kind not in (*_NUMBERS, *_TIMES):
-        return
-    read = (lambda v: moment(kind, v)) if kind.kind in _TIMES else Decimal
-    at: Any = read(value)
-    checks = (
-        ("minimum", limits.minimum, lambda bound: at < bound),
-        ("exclusiveMinimum", limits.exclusive_minimum, lambda bound: at <= bound),
-        ("maximum", limits.maximum, lambda bound: at > bound),
-        ("exclusiveMaximum", limits.exclusive_maximum, lambda bound: at >= bound),
-    )
-    for name, bound, broken in checks:
-        if bound is not None:
-            yield name, bound, broken(read(bound))
+        return None
 
+    def read(written: Any) -> Any:
+        return moment(kind, written) if kind.kind in _TIMES else Decimal(written)
 
+    at = read(value)
+    if limits.minimum is not None and at < read(limits.minimum):
+        return f"minimum {limits.minimum}"
+    if limits.exclusive_minimum is not None and at <= read(limits.exclusive_minimum):
+        return f"exclusiveMinimum {limits.exclusive_minimum}"
+    if limits.maximum is not None and at > read(limits.maximum):
+        return f"maximum {limits.maximum}"
+    if limits.exclusive_maximum is not None and at >= read(limits.exclusive_maximum):
+        return f"exclusiveMaximum {limits.exclusive_maximum}"
+    return None

@@ -27,7 +27,7 @@ _TIMESTAMP = re.compile(r"\s*(timestamp|datetime)", re.IGNORECASE)
 
 # What an older contract without logicalType means by its physicalType.
 _BY_PHYSICAL = (
-    (re.compile(r"\s*(var)?(char|string|text|bpchar|clob|uuid|citext|enum|name)|\s*n(var)?char|\s*character"), "string"),
+    (re.compile(r"\s*(n?(var)?char|character|string|text|bpchar|clob|uuid|citext|enum|name)"), "string"),
     (_BINARY, "string"),
     (re.compile(r"\s*(big|small|tiny|medium)?(int|integer|int[248]|serial|long)\b|\s*(big|small)?serial"), "integer"),
     (_NUMERIC, "number"),
@@ -161,9 +161,7 @@ def _integer(part: Part, options: Part | None, physical: str) -> Type | None:
 def _number(part: Part, options: Part | None, physical: str) -> Type | None:
     given = options.text("format") if options else None
     if given not in (None, "f32", "f64"):
-        part.error(
-            f"unknown format `{given[:60]}` of a number", "known are: f32, f64", "logicalTypeOptions", "format"
-        )
+        part.error(f"unknown format `{given[:60]}` of a number", "known are: f32, f64", "logicalTypeOptions", "format")
     numeric = _NUMERIC.fullmatch(physical)
     if numeric and numeric[2]:
         if given:
@@ -207,3 +205,27 @@ def range_of(kind: Type) -> tuple[Decimal, Decimal] | None:
         most = Decimal((0, (9,) * kind.precision, -kind.scale))
         return -most, most
     return None
+
+
+def fitting_physical(of: Type, physical: str) -> str:
+    """The physicalType to write for a type: the source's own spelling where it reads back as this very type."""
+    numeric = _NUMERIC.fullmatch(physical)
+    match of.kind:
+        case Kind.DECIMAL:
+            same = numeric and numeric[2] and (int(numeric[2]), int(numeric[3] or 0)) == (of.precision, of.scale)
+            return physical if same else f"numeric({of.precision},{of.scale})"
+        case Kind.BINARY:
+            return physical if _BINARY.fullmatch(physical) else "bytea"
+        case Kind.STRING:
+            fits = not _BINARY.fullmatch(physical)
+        case Kind.TIMESTAMP:
+            fits = bool(_ZONED.fullmatch(physical)) == of.zoned
+        case Kind.TIME:
+            fits = not _ZONED_TIME.fullmatch(physical)
+        case Kind.INTEGER | Kind.NUMBER:
+            fits = not numeric
+        case Kind.DATE:
+            fits = not _TIMESTAMP.match(physical)
+        case _:
+            fits = True
+    return physical if fits else ""

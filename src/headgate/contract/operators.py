@@ -117,7 +117,8 @@ def tolerance_of(entry: Part, operator: Operator) -> Budget | None:
     _, _, high, included = operator.span()
     if high is None or operator.demands_some():
         message = f"{operator} does not say how many invalid values are too many"
-        entry.error(message, "use mustBe: 0, mustBeLessThan or mustBeLessOrEqualTo", operator.name, code="contradiction")
+        hint = "use mustBe: 0, mustBeLessThan or mustBeLessOrEqualTo"
+        entry.error(message, hint, operator.name, code="contradiction")
         return None
     if not included and high <= 0:
         entry.error(f"{operator} can never hold for a count", None, operator.name, code="contradiction")

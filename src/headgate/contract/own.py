@@ -198,4 +198,3 @@ def _sensible(entry: Part, one: Standardise, kind: Type, at: tuple[str | int, ..
 
 def _name(entry: Part) -> str:
     return str(entry.value.get("property"))
-

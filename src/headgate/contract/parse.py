@@ -1,7 +1,7 @@
 """Reads a contract: the door to this package.
 
-    load_contract   a file -> Contract, or ContractSyntaxError with every complaint
-    check_contract  a file -> every complaint, warnings too
+`load_contract` makes a Contract of a file, or raises ContractSyntaxError with every complaint; `check_contract`
+gives every complaint about a file, warnings too.
 """
 
 from __future__ import annotations
@@ -142,9 +142,7 @@ def _contract(part: Part) -> Contract:
         version=version,
         api_version=part.text("apiVersion") or "",
         status=part.text("status") or "",
-        datasets=tuple(
-            replace(one, servers=servers, freshness=tuple(freshness.get(one.name, ()))) for one in datasets
-        ),
+        datasets=tuple(replace(one, servers=servers, freshness=tuple(freshness.get(one.name, ()))) for one in datasets),
         file=part.document.file,
         sha256=hashlib.sha256(part.document.data).hexdigest(),
         name=part.text("name") or "",
@@ -188,4 +186,3 @@ def _servers(part: Part) -> tuple[Server, ...]:
             options.setdefault(key, entry.value.get("value"))
         found.append(Server(name, kind, options, below.place()))
     return tuple(found)
-

@@ -67,7 +67,7 @@ class Part:
         return given
 
     def boolean(self, name: str) -> bool | None:
-        """true or false."""
+        """A truth value."""
         given = self.value.get(name)
         if name not in self.value or isinstance(given, bool):
             return given

@@ -1,10 +1,9 @@
 """`quality` entries -> rules that judge a row, and checks that judge the table.
 
-    custom, engine headgate   a row rule: an SQL predicate that must hold
-    invalidValues             a row rule on a field: permitted values or a pattern; its operator is the tolerance
-    nullValues, missingValues, duplicateValues, rowCount, sql
-                              a check of the silver table after the run
-    text, other engines       for people and other tools: a warning says that nothing here checks them
+- custom with engine headgate: a row rule, an SQL predicate that must hold
+- invalidValues: a row rule on a field, permitted values or a pattern; its operator is the tolerance
+- nullValues, missingValues, duplicateValues, rowCount, sql: a check of the silver table after the run
+- text, other engines: for people and other tools; a warning says that nothing here checks them
 """
 
 from __future__ import annotations
@@ -75,7 +74,7 @@ def read_quality(part: Part, one: Field | None, path: str | None, into: Quality,
 
 
 def severity_of(entry: Part) -> Severity:
-    """error when absent; `info` counts as warning."""
+    """How bad it is: error unless said otherwise; `info` counts as warning."""
     given = entry.text("severity")
     if given is None:
         return Severity.ERROR
@@ -313,4 +312,3 @@ def _check(
 def null_if(one: Field, texts: tuple[str, ...]) -> tuple[Standardise, ...]:
     """The field's standardisation with what its checks call missing turned into NULL at the end."""
     return (*one.standardise, Standardise("null_if", texts)) if texts else one.standardise
-

@@ -149,7 +149,7 @@ class _Scan:
         self.at += len(text)
 
     def _set(self) -> None:
-        """A set such as `[a-z\\d[:alpha:]]`."""
+        """A set such as `[a-z[:alpha:]]`."""
         self.python.append("[")
         self.at += 1
         if self.pattern[self.at : self.at + 1] == "^":

@@ -57,7 +57,7 @@ def _below(one: Field, part: Part | None, path: str) -> Iterator[Rule]:
 
 
 def children(one: Field, part: Part | None, path: str) -> Iterator[tuple[Field, Part | None, str]]:
-    """The fields right below a field, where they are written, and their paths: `a.b`, `a[]` for items and map values."""
+    """The fields right below a field, where they are written, and their paths (`a[]`: items, values of a map)."""
     match one.type.kind:
         case Kind.OBJECT:
             parts = {inner.value.get("name"): inner for inner in part.parts("properties")} if part else {}

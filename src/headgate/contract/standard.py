@@ -24,13 +24,13 @@ _CODE = "standard"
 
 
 @lru_cache(maxsize=1)
-def schema() -> Mapping[str, Any]:
+def schema() -> dict[str, Any]:
     """The JSON Schema of the standard. DefectError when the package that holds it is not installed."""
     spec = importlib.util.find_spec("open_data_contract_standard")
     if spec is None or not spec.submodule_search_locations:
         raise DefectError("the package open-data-contract-standard is missing", hint="reinstall headgate")
     path = Path(next(iter(spec.submodule_search_locations))) / "schema.json"
-    loaded: Mapping[str, Any] = json.loads(path.read_text("utf-8"))
+    loaded: dict[str, Any] = json.loads(path.read_text("utf-8"))
     return loaded
 
 
@@ -70,9 +70,7 @@ def _told(document: Document, error: Any, path: tuple[Step, ...]) -> Iterator[Co
         yield Complaint(place, f"{shown(given)} is not a value of {what}", hint, code=_CODE)
     elif name == "type":
         wanted = _words(list(kind.types))
-        yield Complaint(
-            place, f"{what} must be {wanted}, not {shown(error.instance)}", _type_hint(wanted), code=_CODE
-        )
+        yield Complaint(place, f"{what} must be {wanted}, not {shown(error.instance)}", _type_hint(wanted), code=_CODE)
     elif "DataQualityOperators" in error.schema_path:
         return  # our own check of operators says it in plain words
     elif name in ("oneOf", "anyOf"):
@@ -94,6 +92,11 @@ def _unknown(document: Document, error: Any, path: tuple[Step, ...]) -> Iterator
         place = document.key_place((*path, name))
         hint = did_you_mean(name, known) or "what the standard has no word for goes into `customProperties`"
         yield Complaint(place, f"unknown property `{name[:80]}` in {name_of(path)}", hint, code=_CODE)
+
+
+def server_options(kind: str) -> set[str]:
+    """The names that the standard knows for options of a server of this type."""
+    return set(_names(schema()["$defs"]["Server"], {"type": kind}, 0))
 
 
 def _known_at(schema_path: tuple[Step, ...], instance: Any) -> set[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 
@@ -27,8 +28,11 @@ class Layout:
 
 
 def arrow_type(of: Type) -> pa.DataType:
-    """The Arrow type of a contract type. Members of objects, items and map values may always be NULL there:
-    what the contract requires of them is a rule, judged row by row."""
+    """The Arrow type of a contract type.
+
+    Members of objects, items and map values may always be NULL there: what the contract requires of them is a
+    rule, judged row by row.
+    """
     match of.kind:
         case Kind.STRING:
             return pa.string()
@@ -56,14 +60,15 @@ def arrow_type(of: Type) -> pa.DataType:
         case Kind.MAP:
             assert of.key is not None
             assert of.item is not None
-            return pa.map_(pa.field("key", arrow_type(of.key.type), nullable=False), _inner(of.item, "value"))
+            key: Any = pa.field("key", arrow_type(of.key.type), nullable=False)
+            return pa.map_(key, _inner(of.item, "value"))  # type: ignore[call-overload, no-any-return]
 
 
-def _inner(one: Field, name: str) -> pa.Field:
+def _inner(one: Field, name: str) -> pa.Field[Any]:
     return _documented(name, arrow_type(one.type), one.description, required=False)
 
 
-def _documented(name: str, of: pa.DataType, doc: str, *, required: bool) -> pa.Field:
+def _documented(name: str, of: pa.DataType, doc: str, *, required: bool) -> pa.Field[Any]:
     return pa.field(name, of, nullable=not required, metadata={DOC: doc.encode()} if doc else None)
 
 
@@ -82,7 +87,7 @@ def silver_schema(dataset: Dataset, *, version_column: bool = False) -> pa.Schem
     return pa.schema(columns)
 
 
-def _coordinates() -> list[pa.Field]:
+def _coordinates() -> list[pa.Field[Any]]:
     return [
         _documented(PARTITION, pa.string(), "Partition of the source that the row came from.", required=True),
         _documented(OFFSET, pa.int64(), "Number of the row within its partition.", required=True),

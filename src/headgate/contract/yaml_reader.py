@@ -112,8 +112,9 @@ def _below(node: Node, step: Step) -> Node | None:
 def read_yaml(path: str | Path, *, shown: str | None = None) -> Document:
     """The document in a file.
 
-    `shown` is how complaints name the file. The value of an empty file is None. Raises ContractSyntaxError (with `complaints`) for anything that
-    is not one well-formed YAML document within the limits, also for a file that is absent or cannot be read.
+    `shown` is how complaints name the file. The value of an empty file is None. Raises ContractSyntaxError (with
+    `complaints`) for anything that is not one well-formed YAML document within the limits, also for a file that is
+    absent or cannot be read.
     """
     name = shown or str(path)
     try:
@@ -148,9 +149,7 @@ def _decode(data: bytes, shown: str) -> str:
         text = data.decode("utf-8")
     except UnicodeDecodeError as cause:
         place = _place_after(shown, data[: cause.start].decode("utf-8"))
-        raise _refusal(
-            place, f"byte 0x{data[cause.start]:02x} is not valid UTF-8", "save the file as UTF-8"
-        ) from cause
+        raise _refusal(place, f"byte 0x{data[cause.start]:02x} is not valid UTF-8", "save the file as UTF-8") from cause
     text = text.removeprefix("\ufeff")
     bad = _UNPRINTABLE.search(text)
     if bad:
