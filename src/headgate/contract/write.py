@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from headgate.contract.logical_types import fitting_physical
 from headgate.contract.model import Field, Kind, Limits, Server, Type
 from headgate.contract.names import MAX_FIELD_BYTES, field_problem, fold
+from headgate.contract.rules import LIMITS
 from headgate.contract.standard import WRITTEN, server_options
 from headgate.contract.yaml_writer import yaml_text
 
@@ -49,8 +50,9 @@ def contract_yaml(
     by field name. Options of the server that look like secrets are left out: they come from the environment.
     """
     safe = dataset_name(name)
-    renamed = _renamed(fields)
-    own = {**({"order": [renamed.get(one, one) for one in order]} if order else {}), **(properties or {})}
+    names = _names(fields)
+    called = {one.name: name for one, name in zip(reversed(fields), reversed(names), strict=True)}
+    own = {**({"order": [called.get(one, one) for one in order]} if order else {}), **(properties or {})}
     dataset: dict[str, Any] = {"name": safe}
     source = physical_name or (name if name != safe else "")
     if source:
@@ -61,7 +63,7 @@ def contract_yaml(
         dataset["description"] = description
     spelled = physical_types or {}
     dataset["properties"] = [
-        _property(one, renamed.get(one.name, one.name), spelled.get(one.name, "")) for one in fields
+        _property(one, given, spelled.get(one.name, "")) for one, given in zip(fields, names, strict=True)
     ]
     if own:
         dataset["customProperties"] = [_custom(key, value) for key, value in own.items()]
@@ -88,15 +90,15 @@ def dataset_name(text: str) -> str:
     return safe[:63]
 
 
-def _renamed(fields: Iterable[Field]) -> dict[str, str]:
-    """Fields whose names a contract may not give -> names that it may, no two alike."""
-    fields = list(fields)
+def _names(fields: Sequence[Field]) -> list[str]:
+    """The fields' names, those replaced that a contract may not give or that are like an earlier one."""
     taken = {fold(one.name) for one in fields if not field_problem(one.name)}
     seen: set[str] = set()
-    renamed = {}
+    names = []
     for one in fields:
         if not field_problem(one.name) and fold(one.name) not in seen:
             seen.add(fold(one.name))
+            names.append(one.name)
             continue
         stem = re.sub(r"[^\w ]+", "_", one.name).strip("_ ") or "field"
         stem = "f_" + stem if fold(stem).startswith(("hg_", "_hg_")) else stem
@@ -105,8 +107,8 @@ def _renamed(fields: Iterable[Field]) -> dict[str, str]:
         while fold(candidate) in taken or fold(candidate) in seen or field_problem(candidate):
             candidate, number = f"{stem}_{number}", number + 1
         seen.add(fold(candidate))
-        renamed[one.name] = candidate
-    return renamed
+        names.append(candidate)
+    return names
 
 
 def _custom(name: str, value: Any) -> dict[str, Any]:
@@ -170,7 +172,7 @@ def _own(one: Field) -> list[dict[str, Any]]:
 
 
 def _type(one: Field, physical: str) -> dict[str, Any]:
-    """LogicalType and all that belongs to it."""
+    """What the type is written as: logicalType and all that belongs to it."""
     of = one.type
     written: dict[str, Any] = {"logicalType": _LOGICAL.get(of.kind, str(of.kind))}
     spelled = fitting_physical(of, physical)
@@ -206,10 +208,8 @@ def _options(of: Type, limits: Limits, physical: str) -> dict[str, Any]:
         options["format"] = f"f{of.bits}"
     if of.kind is Kind.TIMESTAMP and of.zoned:
         options["timezone"] = True
-    for attribute, name in _OPTIONS:
+    for attribute, name in LIMITS:
         value = getattr(limits, attribute)
-        if value is not None:
+        if value is not None and value is not False:
             options[name] = value
-    if limits.unique_items:
-        options["uniqueItems"] = True
     return options
