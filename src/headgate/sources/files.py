@@ -26,8 +26,9 @@ from headgate.contract.model import Dataset, Server
 from headgate.errors import FixInputError, SourceChanged, SourceUnavailable
 from headgate.ports.batch import OFFSET, PARTITION, Batch, Position
 from headgate.sources.files_listing import Found, Place, extensions_of, find, kind_of, place
+from headgate.sources.files_parquet import ParquetReader
 from headgate.sources.files_position import Current, Progress, digest, identity
-from headgate.sources.files_reading import Rows, TextReader
+from headgate.sources.files_reading import FileReader, TextReader
 from headgate.sources.files_settings import Settings, settings_of
 from headgate.sources.files_text import Point
 
@@ -58,12 +59,15 @@ class FilesSource:
         self._name = name
         self._settings = settings
         self._place = where
+        self._frozen: list[Found] | None = None
 
     def schema(self) -> pa.Schema:
         """Coordinates, then raw records with file and line, or Parquet's columns."""
-        own = self._reader(self._listing()).schema()
-        fields = [pa.field(PARTITION, pa.string(), nullable=False), pa.field(OFFSET, pa.int64(), nullable=False), *own]
-        return pa.schema(fields)
+        listing = self._listing()
+        reader = self._reader(listing)
+        if isinstance(reader, ParquetReader):
+            self._frozen = listing  # a file that comes now may have more columns: the next read leaves it for later
+        return _with_coordinates(reader)
 
     def read(self, after: Position) -> Iterator[Batch]:
         """All records of files that are new since the position; every batch can be resumed after.
@@ -74,10 +78,13 @@ class FilesSource:
         progress = self._progress(after)
         token = after.tokens.get(self._name)
         start = Position({} if token is None else {self._name: token})
-        schema = self.schema()
+        listing = self._frozen if self._frozen is not None else self._listing()
+        self._frozen = None
+        reader = self._reader(listing)
+        schema = _with_coordinates(reader)
         pending: list[pa.RecordBatch] = []
         size = 0
-        for rows, current in self._new_rows(progress):
+        for rows, current in self._new_rows(listing, reader, progress):
             if pending and size + rows.nbytes > self._settings.batch_bytes:
                 end = Position({self._name: progress.token()})
                 yield Batch(self._coordinates(pending, progress.rows, schema), start, end)
@@ -150,22 +157,12 @@ class FilesSource:
         now, settle_ns = time.time_ns(), int(self._settings.settle_s * 1e9)
         return [found for found in listing if abs(now - found.mtime_ns) < settle_ns]
 
-    def _format_of(self, found: Found) -> str:
-        format_name = self._settings.format or kind_of(found.name)[0]
-        if format_name is None:
-            raise FixInputError(
-                "the file's name does not tell its format",
-                where=found.name,
-                hint="set the server's format: csv, ndjson, json or parquet",
-                stage="extract",
-            )
-        return format_name
-
-    def _reader(self, listing: list[Found]) -> TextReader:
+    def _reader(self, listing: list[Found]) -> FileReader:
         """The reader for all files. Raises FixInputError when they are of different families."""
+        settings = self._settings
         families: dict[str, str] = {}
         for found in listing:
-            families.setdefault(_family(self._format_of(found)), found.name)
+            families.setdefault(_family(settings.format_of(found.name)), found.name)
         if len(families) > 1:
             (one, first), (other, second) = list(families.items())[:2]
             raise FixInputError(
@@ -173,35 +170,34 @@ class FilesSource:
                 where=self._place.label,
                 hint="give each format its own server",
             )
-        told = next(iter(families), None) or _family(self._settings.format or kind_of(self._settings.path)[0] or "")
-        if not told:
+        told = next(iter(families), None) or _family(settings.format or kind_of(settings.path)[0] or "")
+        if told in {"csv", "json"}:
+            return TextReader(settings, csv=told == "csv")
+        if not listing:
             raise FixInputError(
-                "there is no file yet to tell the format",
+                "there is no file yet to tell the columns",
                 where=self._place.label,
-                hint="set the server's format: csv, ndjson, json or parquet",
+                hint="put a file there, or for text files set the server's format: csv, ndjson or json",
             )
-        return TextReader(csv=told == "csv", piece_bytes=self._settings.batch_bytes, grows=self._settings.grows)
+        return ParquetReader(
+            listing,
+            piece_bytes=settings.batch_bytes,
+            max_file_bytes=settings.max_file_bytes,
+            max_ratio=settings.max_ratio,
+            max_record_bytes=settings.max_record_bytes,
+        )
 
-    def _new_rows(self, progress: Progress) -> Iterator[tuple[pa.RecordBatch, Current]]:
+    def _new_rows(
+        self, listing: list[Found], reader: FileReader, progress: Progress
+    ) -> Iterator[tuple[pa.RecordBatch, Current]]:
         """Rows of all files with something new; a file is noted as finished when the next rows are asked for."""
-        listing = self._listing()
         waiting = {found.name for found in self._waiting(listing)} - {progress.current.file if progress.current else ""}
-        reader = self._reader(listing) if listing else None
         for todo in self._todo([found for found in listing if found.name not in waiting], progress):
-            assert reader is not None
             end = todo.start
-            for rows in self._rows(reader, todo):
+            for rows in reader.read(todo.found, todo.start):
                 end = rows.end
                 yield rows.batch, Current(todo.found.name, todo.identity, end.byte, end.line)
             self._finish(progress, todo, end)
-
-    def _rows(self, reader: TextReader, todo: _Todo) -> Iterator[Rows]:
-        name = todo.found.name
-        opening = self._settings.opening(kind_of(name)[1])
-        if self._settings.grows and opening.compression:
-            raise FixInputError("a compressed file cannot grow", where=name, hint="remove grows", stage="extract")
-        dialect = self._settings.dialect(self._format_of(todo.found), name)
-        return reader.read(todo.found, todo.start, opening, dialect)
 
     def _todo(self, listing: list[Found], progress: Progress) -> Iterator[_Todo]:
         """Files to read in order, the one that was left in the middle first. Raises SourceChanged."""
@@ -295,6 +291,11 @@ class FilesSource:
         count = rows.num_rows
         offsets = pa.array(np.arange(following - count, following, dtype=np.int64))
         return pa.RecordBatch.from_arrays([pa.repeat(self._name, count), offsets, *rows.columns], schema=schema)
+
+
+def _with_coordinates(reader: FileReader) -> pa.Schema:
+    coordinates = [pa.field(PARTITION, pa.string(), nullable=False), pa.field(OFFSET, pa.int64(), nullable=False)]
+    return pa.schema([*coordinates, *reader.schema()])
 
 
 def _family(format_name: str) -> str:

@@ -10,11 +10,12 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from headgate.errors import SourceChanged
+from headgate.errors import FixInputError, SourceChanged
 from headgate.ports.batch import FILE, FORMAT, HEADER, LINE, RAW
-from headgate.sources.files_listing import Found
-from headgate.sources.files_open import ByteStream, Opening
-from headgate.sources.files_text import Dialect, Point, head_of, pieces
+from headgate.sources.files_listing import Found, kind_of
+from headgate.sources.files_open import ByteStream
+from headgate.sources.files_settings import Settings
+from headgate.sources.files_text import Piece, Point, head_of, pieces
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,22 +27,25 @@ class Rows:
 
 
 class FileReader(Protocol):
-    """Reads files of one format."""
+    """Reads files of one family."""
 
     def schema(self) -> pa.Schema:
         """Columns of the rows, coordinates not included."""
 
-    def rows(self, found: Found, start: Point) -> Iterator[Rows]:
-        """The file's rows from a place on. FixInputError for a file that cannot be read as what it should be."""
+    def read(self, found: Found, start: Point) -> Iterator[Rows]:
+        """The file's rows from a place on, which is Point() or behind earlier rows.
+
+        Raises FixInputError for a file that is not what it should be, SourceChanged when it was changed while it
+        was read, SourceUnavailable when it cannot be read now.
+        """
 
 
 class TextReader:
-    """Reads CSV and JSON files."""
+    """Reads CSV files, or JSON files."""
 
-    def __init__(self, *, csv: bool, piece_bytes: int, grows: bool) -> None:
+    def __init__(self, settings: Settings, *, csv: bool) -> None:
+        self._settings = settings
         self._csv = csv
-        self._piece_bytes = piece_bytes
-        self._grows = grows
 
     def schema(self) -> pa.Schema:
         """Raw records with format, header (CSV), file and line."""
@@ -49,40 +53,47 @@ class TextReader:
         fields = [(RAW, pa.binary()), (FORMAT, text), (HEADER, text), (FILE, text), (LINE, pa.int64())]
         return pa.schema([pa.field(n, t, nullable=False) for n, t in fields if self._csv or n != HEADER])
 
-    def read(self, found: Found, start: Point, opening: Opening, dialect: Dialect) -> Iterator[Rows]:
-        """The file's records from a place on, which is its start or behind earlier rows.
-
-        Raises SourceChanged when the file was changed while it was read (a growing one may get longer).
-        """
-        schema = self.schema()
+    def read(self, found: Found, start: Point) -> Iterator[Rows]:
+        """The file's records; a growing file may get longer meanwhile, and an unfinished last line is left."""
+        settings = self._settings
+        opening = settings.opening(kind_of(found.name)[1])
+        dialect = settings.dialect(found.name)
+        if settings.grows and (opening.compression or dialect.format == "json"):
+            raise FixInputError("only plain CSV and NDJSON files can grow", where=found.name, hint="remove grows")
         with ByteStream(found.path, found.name, opening) as stream:
             head = head_of(stream, found.name, dialect)
         if head is None:
             return
-        start = start if start.byte else head.start
         header = json.dumps(head.names, ensure_ascii=False) if head.names is not None else ""
-        overhead = len(header) + len(found.name) + 32
         with ByteStream(found.path, found.name, opening) as stream:
             for piece in pieces(
                 stream,
                 found.name,
                 dialect,
                 head=head,
-                start=start,
-                piece_bytes=self._piece_bytes,
-                overhead=overhead,
-                whole=not self._grows,
+                start=start if start.byte else head.start,
+                piece_bytes=settings.batch_bytes,
+                overhead=len(header) + len(found.name) + 32,
+                whole=not settings.grows,
             ):
-                count = len(piece.raw)
-                constant = {FORMAT: "csv" if self._csv else "json", HEADER: header, FILE: found.name}
-                columns = {RAW: piece.raw, LINE: piece.lines}
-                arrays = [columns.get(n) or pa.repeat(constant[n], count) for n in schema.names]
-                yield Rows(pa.RecordBatch.from_arrays(arrays, schema=schema), piece.end)
-            if not self._grows:
-                _refuse_change(found, stream.stat())
+                yield Rows(self._batch(piece, header, found.name), piece.end)
+        if not settings.grows:
+            refuse_change(found)
+
+    def _batch(self, piece: Piece, header: str, name: str) -> pa.RecordBatch:
+        count, schema = len(piece.raw), self.schema()
+        constant = {FORMAT: "csv" if self._csv else "json", HEADER: header, FILE: name}
+        columns = {RAW: piece.raw, LINE: piece.lines}
+        arrays = [columns[n] if n in columns else pa.repeat(constant[n], count) for n in schema.names]
+        return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
-def _refuse_change(found: Found, now: os.stat_result) -> None:
+def refuse_change(found: Found) -> None:
+    """Raise SourceChanged when the file is no longer what the listing saw."""
+    try:
+        now = os.stat(found.path)
+    except FileNotFoundError:
+        return  # it was read to its end, and is the same to us as one that is taken away later
     if (now.st_size, now.st_mtime_ns) != (found.size, found.mtime_ns):
         raise SourceChanged(
             "the file was changed while it was read",

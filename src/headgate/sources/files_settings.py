@@ -9,6 +9,7 @@ from typing import Any, Literal, cast
 
 from headgate.contract.model import Dataset, Server
 from headgate.errors import FixInputError
+from headgate.sources.files_listing import kind_of
 from headgate.sources.files_open import ENCODINGS, Opening
 from headgate.sources.files_text import Dialect
 
@@ -71,10 +72,22 @@ class Settings:
             self.max_ratio,
         )
 
-    def dialect(self, format_name: str, name: str) -> Dialect:
-        """How records stand in a text file of this format and name."""
+    def format_of(self, name: str) -> str:
+        """The format of a file of this name. Raises FixInputError when neither setting nor extension tells it."""
+        format_name = self.format or kind_of(name)[0]
+        if format_name is None:
+            raise FixInputError(
+                "the file's name does not tell its format",
+                where=name,
+                hint="set the server's format: csv, ndjson, json or parquet",
+                stage="extract",
+            )
+        return format_name
+
+    def dialect(self, name: str) -> Dialect:
+        """How records stand in a text file of this name."""
         delimiter = self.delimiter or ("\t" if ".tsv" in name.lower() else ",")
-        return Dialect(format_name, delimiter, self.quote, self.header, self.max_record_bytes)
+        return Dialect(self.format_of(name), delimiter, self.quote, self.header, self.max_record_bytes)
 
 
 def settings_of(dataset: Dataset, server: Server, read: Mapping[str, Any]) -> Settings:

@@ -30,7 +30,7 @@ _STEP = 1 << 20  # searching in slices that fit the processor's cache is twice a
 _WALK = 64  # records to walk one by one after a misplaced quote, before trying whole blocks again
 
 
-class OversizeRecord(Exception):  # noqa: N818  (an outcome that the caller names the file for)
+class OversizeRecord(Exception):
     """The record that starts at line `line` (from 0, within the block) is longer than allowed."""
 
     def __init__(self, line: int) -> None:

@@ -20,7 +20,7 @@ from headgate.sources.files_json import ARRAY, DOCUMENT, LINES, cut_array, cut_d
 from headgate.sources.files_open import ByteStream
 from headgate.sources.files_split import Cut, OversizeRecord, arrow, cut_csv, cut_lines
 
-BLOCK_BYTES = 32 << 20
+BLOCK_BYTES = 4 << 20
 _HEAD_BYTES = 1 << 16
 
 
