@@ -19,7 +19,7 @@ import sys
 address, out = sys.argv[1:3]
 import dlt
 from dlt.sources.sql_database import sql_table
-table = sql_table(credentials=address, table="sales", backend="connectorx", reflection_level="full_with_precision",
+table = sql_table(credentials=address.replace("postgresql://", "postgresql+psycopg2://"), table="sales", backend="connectorx", reflection_level="full_with_precision",
                   incremental=dlt.sources.incremental("updated_at"))
 files = dlt.destinations.filesystem(bucket_url="file://" + out + "/data")
 pipeline = dlt.pipeline("bench", destination=files, dataset_name="sales", pipelines_dir=out + "/state")

@@ -18,7 +18,7 @@ backend, address, out = sys.argv[1:4]
 shutil.rmtree(out, ignore_errors=True)
 import dlt
 from dlt.sources.sql_database import sql_table
-credentials = address if backend == "connectorx" else address.replace("postgresql://", "postgresql+psycopg2://")
+credentials = address.replace("postgresql://", "postgresql+psycopg2://")
 table = sql_table(credentials=credentials, table="sales", backend=backend, chunk_size=50_000, reflection_level="full_with_precision")
 files = dlt.destinations.filesystem(bucket_url="file://" + out + "/data")
 pipeline = dlt.pipeline("bench", destination=files, dataset_name="sales", pipelines_dir=out + "/state")
