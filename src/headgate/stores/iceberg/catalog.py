@@ -65,7 +65,7 @@ class LakeCatalog(MetastoreCatalog):
         metadata = FromInputFile.table_metadata(io.new_input(location))
         return Table((*Catalog.identifier_to_tuple(namespace), name), metadata, location, io, self)
 
-    def create_table(  # noqa: PLR0917 (PyIceberg's signature)
+    def create_table(
         self,
         identifier: str | Identifier,
         schema: Schema | Any,

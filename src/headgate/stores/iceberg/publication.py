@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -56,7 +58,7 @@ class IcebergPublication:
     _cut: IcebergCut | None = None
     _drafts: dict[str, Draft] = field(default_factory=dict)
     _record: dict[str, Any] = field(default_factory=dict)
-    _data: list[str] = field(default_factory=list)
+    _folders: dict[str, str] = field(default_factory=dict)
     _closed: bool = False
     _in_doubt: bool = False
 
@@ -77,22 +79,33 @@ class IcebergPublication:
         self._existing(table).expected = (snapshot_id,)
 
     def folder(self, table: str) -> str:
-        """An existing folder in which new data files of the table may be written (any file name)."""
-        folder = local_path(f"{self._existing(table).metadata.location.rstrip('/')}/data")
+        """An existing folder in which new data files of the table may be written (any file name).
+
+        It is this publication's own, so that a discarded one can remove all of it, also what was never appended.
+        """
+        location = self._existing(table).metadata.location.rstrip("/")
+        folder = self.io.path(f"{location}/data/{self.id}")
         with storage_errors(table):
             os.makedirs(folder, exist_ok=True)
+        self._folders[table] = folder
         return folder
 
     def append(self, table: str, paths: Sequence[str]) -> None:
         """Add Parquet files, written with the table's field ids, rows of one partition value each."""
         draft = self._existing(table)
-        for path in paths:
-            self._data.append(path)
+        own = self._folders.get(table, self.id) + os.sep
+        for path in map(self.io.path, paths):
+            if not path.startswith(own):
+                raise DefectError(
+                    f"a file to append is not in the publication's folder of the table: {path}", where=table
+                )
             with storage_errors(table):
-                found = data_file(self.io.path(path), draft.metadata)
-            if found is not None:
-                self.io.wrote(path)
-                draft.added.append(found)
+                found = data_file(path, draft.metadata)
+            if found is None:
+                self.io.discard([path])  # no rows: nothing to point to
+                continue
+            self.io.wrote(path)
+            draft.added.append(found)
 
     def remove(self, table: str, paths: Sequence[str]) -> None:
         """Take live data files out. CommitConflict at commit when one is gone."""
@@ -102,11 +115,8 @@ class IcebergPublication:
         """Write rows (any number, streamed) as new data files and add them; the number of rows."""
         draft = self._existing(table)
         writer = RowWriter(table, draft.metadata, self.folder(table))
-        try:
-            with storage_errors(table):
-                writer.write(batches)
-        finally:
-            self._data += writer.paths
+        with storage_errors(table):
+            writer.write(batches)
         for path, footer in writer.written:
             with storage_errors(table):
                 found = data_file(path, draft.metadata, footer)
@@ -154,6 +164,9 @@ class IcebergPublication:
         self._in_doubt = False
         for one in staged:
             self.io.discard(one.outdated)
+        for folder in self._folders.values():
+            with suppress(OSError):
+                os.rmdir(folder)  # only one in which nothing was written
 
     def close(self) -> None:
         """End the publication; without a commit, remove its files, which for certain nobody points to."""
@@ -162,7 +175,9 @@ class IcebergPublication:
         self._closed = True
         if self._in_doubt:
             return  # the outcome is not known: delete nothing
-        self.io.discard([*self.io.forget(), *self._data])
+        self.io.discard(self.io.forget())
+        for folder in self._folders.values():
+            shutil.rmtree(folder, ignore_errors=True)
         for draft in self._drafts.values():
             draft.discard_folder()
 

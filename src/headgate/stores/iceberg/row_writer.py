@@ -96,7 +96,6 @@ class RowWriter:
         self._schema = arrow_schema(schema, ids=True)
         self._splitter = Splitter(metadata.spec(), schema)
         self._open: dict[tuple[Any, ...], _OpenFile] = {}
-        self.paths: list[str] = []
         self.written: list[tuple[str, pq.FileMetaData]] = []
         self.rows = 0
 
@@ -122,7 +121,6 @@ class RowWriter:
             if len(self._open) >= OPEN_FILES:
                 self._close(next(iter(self._open)))  # the one that has waited longest for rows
             path = os.path.join(self._folder, f"{uuid.uuid4()}.parquet")
-            self.paths.append(path)
             file = _OpenFile(path, self._schema)
         self._open[key] = file
         file.add(batch)
