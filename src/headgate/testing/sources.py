@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -241,9 +242,8 @@ class SourceConformance(Suite):
         end = _last_end(_read(rig, Position.start()))
         demand(bool(end.tokens), "the last end names no partition")
         for name, token in end.tokens.items():
-            for bad in _malformed(token):
-                _refused(rig, Position({**end.tokens, name: bad}), f"the token {bad[:60]!r}")
-        _refused(rig, Position({"no such partition": next(iter(end.tokens.values()))}), "a partition it does not have")
+            for what, bad in _malformed(token):
+                _refused(rig, Position({**end.tokens, name: bad}), f"a token {what}")
 
     @behaviour("break_connection")
     def a_broken_connection_is_not_the_end(self, rig: SourceRig) -> None:
@@ -331,19 +331,18 @@ def _refused(rig: SourceRig, position: Position, what: str) -> None:
     demand(False, f"{what} was taken as a position: {_count(got)} rows were read")
 
 
-def _malformed(token: str) -> list[str]:
-    """Broken forms of a token: empty, garbage, cut at several places, doubled, of other JSON shapes."""
-    cuts = {token[: len(token) * part // 8] for part in range(1, 8)} - {token}
-    forms = ["", "garbage", "null", "[]", "{}", "-1", '"x"', token + token, "\x00", "{" * 2000, *sorted(cuts)]
-    try:
+def _malformed(token: str) -> Iterator[tuple[str, str]]:
+    """Broken forms of a token: empty, garbage, cut, doubled, with a part missing or of another shape; what each is."""
+    for form in ("", "garbage", "null", "[]", "{}", "-1", '"x"', "\x00", "{" * 2000):
+        yield f"{form[:10]!r}", form
+    yield "that stands twice", token + token
+    for part in range(1, 8):
+        yield f"cut at {part}/8", token[: len(token) * part // 8]
+    with suppress(ValueError):
         parsed = json.loads(token)
-    except ValueError:
-        return forms
-    if isinstance(parsed, dict):
-        for name in parsed:
-            forms.append(json.dumps({key: value for key, value in parsed.items() if key != name}))
-            forms.append(json.dumps({**parsed, name: {"wrong": ["shape"]}}))
-    return [form for form in forms if form != token]
+        for name in parsed if isinstance(parsed, dict) else ():
+            yield f"without {name}", json.dumps({key: value for key, value in parsed.items() if key != name})
+            yield f"with a strange {name}", json.dumps({**parsed, name: {"wrong": ["shape"]}})
 
 
 # --- judging
@@ -385,11 +384,13 @@ def _counted(rig: SourceRig, rows: Sequence[Mapping[str, Any]]) -> Counter[str]:
 
 
 def _plain(value: Any) -> Any:
-    """Maps come as lists of pairs or as dicts; both mean the same."""
+    """Maps come as lists of pairs or as dicts, instants in any zone; they mean the same."""
     if isinstance(value, Mapping):
         return sorted(value.items())
     if isinstance(value, list) and value and all(isinstance(one, tuple) for one in value):
         return sorted(value)
+    if isinstance(value, dt.datetime) and value.tzinfo is not None:
+        return value.astimezone(dt.UTC)
     return value
 
 

@@ -11,7 +11,7 @@ from headgate import crash
 Method = TypeVar("Method", bound=Callable[..., None])
 
 
-class Broken(AssertionError):  # noqa: N818
+class Broken(AssertionError):
     """A connector does not keep a behaviour that its interface promises."""
 
 
