@@ -7,26 +7,23 @@ import secrets
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import headgate
 from headgate import crash
 from headgate.contract.model import Dataset, Severity
 from headgate.errors import BudgetExceeded, DefectError, FixInputError, HeadgateError
 from headgate.ports.engine import VERDICTS
-from headgate.runtime.checks import check_tables
+from headgate.runtime.idle import nothing_to_do
 from headgate.runtime.record import FAILED, DatasetRecord, RunRecord, write_record
-from headgate.runtime.runs_table import publish_record
 from headgate.runtime.select import Node, select
 from headgate.runtime.wire import connect
-from headgate.steps.derive import Derived, derive, ordered
-from headgate.steps.land import land
-from headgate.steps.refine import HOLD, Judged, check_budget, refine
-from headgate.steps.replay import release
 from headgate.steps.run import Run
 
 if TYPE_CHECKING:
     from headgate.runtime.project import Project
+    from headgate.steps.derive import Model
+    from headgate.steps.refine import Judged
 
 
 def new_run(tell: Callable[..., None] | None = None) -> Run:
@@ -38,6 +35,8 @@ def new_run(tell: Callable[..., None] | None = None) -> Run:
 
 def nodes_of(project: Project) -> dict[str, Node]:
     """Everything that can run, with what it needs."""
+    from headgate.steps.derive import ordered
+
     nodes: dict[str, Node] = {}
     for dataset in project.datasets:
         bronze, silver = f"bronze.{dataset.name}", f"silver.{dataset.name}"
@@ -68,6 +67,8 @@ def run(
     record = RunRecord(this.id, this.at.isoformat(), list(selections), headgate.__version__)
     try:
         chosen = _chosen(project, selections)
+        if not full_refresh and not accept_quarantine and nothing_to_do(project, chosen, record):
+            return record
         for dataset in project.datasets:
             if {f"bronze.{dataset.name}", f"silver.{dataset.name}"} & chosen:
                 _dataset(project, dataset, chosen, this, record, full_refresh, accept_quarantine)
@@ -81,13 +82,18 @@ def run(
         hint = "set engine_options: {memory_limit: …} in headgate.yaml"
         raise _failed(record, FixInputError("out of memory", hint=hint, stage="run")) from cause
     except Exception as cause:
-        what, hint = f"{type(cause).__name__}: {cause}", "please report this with the output of `headgate doctor --json`"
+        what, hint = (
+            f"{type(cause).__name__}: {cause}",
+            "please report this with the output of `headgate doctor --json`",
+        )
         raise _failed(record, DefectError(what, hint=hint, stage="run")) from cause
     finally:
         record.seconds = round(time.perf_counter() - started, 3)
         record.peak_rss_mib = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
         write_record(project.settings.state / "runs", record)
     if record.moved:
+        from headgate.runtime.runs_table import publish_record
+
         publish_record(project.lake, record, this)
     return record
 
@@ -116,6 +122,10 @@ def _dataset(
     full_refresh: bool,
     accept_quarantine: bool,
 ) -> None:
+    from headgate.steps.land import land
+    from headgate.steps.refine import refine
+    from headgate.steps.replay import release
+
     mine = DatasetRecord(dataset.name, dataset.contract_version)
     record.datasets.append(mine)
     if f"bronze.{dataset.name}" in chosen:
@@ -145,6 +155,8 @@ def _dataset(
     if not accept_quarantine:
         _within_budget(project, dataset, judged)
     if judged.publications and dataset.checks:
+        from headgate.runtime.checks import check_tables
+
         mine.checks = check_tables(project, dataset)
         failed = [c for c in mine.checks if not c["passed"] and c["severity"] == Severity.ERROR]
         if failed:
@@ -166,6 +178,8 @@ def _note(mine: DatasetRecord, judged: Judged) -> None:
 
 def _within_budget(project: Project, dataset: Dataset, judged: Judged) -> None:
     """Stop before gold when this run, or an earlier one that nobody dealt with, is past the budget."""
+    from headgate.steps.refine import HOLD, check_budget
+
     error = check_budget(dataset, judged)
     if error:
         raise error
@@ -181,11 +195,12 @@ def _within_budget(project: Project, dataset: Dataset, judged: Judged) -> None:
             )
 
 
-def _gold(project: Project, models: Sequence[Any], this: Run, record: RunRecord, full_refresh: bool) -> None:
+def _gold(project: Project, models: Sequence[Model], this: Run, record: RunRecord, full_refresh: bool) -> None:
     from headgate.runtime.model_tests import run_tests
+    from headgate.steps.derive import derive
 
     begun = time.perf_counter()
-    derived: Derived = derive(models, project.lake, project.engine, this, rebuild=full_refresh)
+    derived = derive(models, project.lake, project.engine, this, rebuild=full_refresh)
     record.models, record.models_kept, record.models_partly = derived.built, derived.kept, derived.partly
     record.moved |= bool(derived.built)
     if derived.built:

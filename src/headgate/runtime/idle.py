@@ -1,0 +1,72 @@
+"""Is there anything to do? Answered from the catalog's own notes and the sources, before anything heavy is imported."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+from headgate.contract.model import Dataset
+from headgate.ports.source import Peeks
+from headgate.runtime.record import DatasetRecord, RunRecord
+from headgate.runtime.wire import connect, lake_settings
+
+if TYPE_CHECKING:
+    from headgate.runtime.project import Project
+    from headgate.stores.iceberg import Peek
+
+HOLD = "hold"
+
+
+def nothing_to_do(project: Project, chosen: Collection[str], record: RunRecord) -> bool:
+    """True only when a run would certainly move nothing; the record then says so for each dataset.
+
+    False means "perhaps": the run looks itself.
+    """
+    from headgate.stores.iceberg import peek
+
+    if not (project.folder / project.settings.lake.warehouse).is_dir():
+        return False
+    seen = peek(lake_settings(project))
+    kept = [model.name for model in project.models if model.table in chosen]
+    if not all(_model_is_current(seen, m.table, m.fingerprint) for m in project.models if m.table in chosen):
+        return False
+    records = []
+    for dataset in project.datasets:
+        layers = {f"{layer}.{dataset.name}" for layer in ("bronze", "silver")} & set(chosen)
+        if layers and not _dataset_is_current(project, seen, dataset, layers):
+            return False
+        if layers:
+            position = seen.position(f"bronze.{dataset.name}", dataset.name)
+            tokens = dict(position.tokens) if position else {}
+            records.append(DatasetRecord(dataset.name, dataset.contract_version, start=tokens, end=tokens))
+    record.datasets, record.models_kept = records, kept
+    return True
+
+
+def _dataset_is_current(project: Project, seen: Peek, dataset: Dataset, layers: Collection[str]) -> bool:
+    bronze, silver = f"bronze.{dataset.name}", f"silver.{dataset.name}"
+    position = seen.position(bronze, dataset.name)
+    if position is None or not position.tokens:
+        return False
+    if silver in layers:
+        judged = seen.position(silver, bronze)
+        if judged is None or seen.fact(silver, HOLD):
+            return False
+        for partition in position.tokens:
+            if judged.tokens.get(partition) != seen.fact(bronze, f"offset:{partition}"):
+                return False
+    if bronze not in layers:
+        return True
+    source = connect(project, dataset)
+    try:
+        return isinstance(source, Peeks) and source.idle(position)
+    finally:
+        source.close()
+
+
+def _model_is_current(seen: Peek, table: str, fingerprint: str) -> bool:
+    inputs = seen.fact(table, "inputs")
+    if inputs is None or seen.fact(table, "model") != fingerprint:
+        return False
+    return all(seen.known(t) and str(seen.snapshot_id(t)) == snapshot for t, snapshot in json.loads(inputs).items())
