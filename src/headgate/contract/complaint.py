@@ -17,8 +17,8 @@ MOST_SHOWN = 50
 class Complaint:
     """One thing that is wrong (error) or doubtful (warning) at one place, and what to do about it.
 
-    `code` is stable: `yaml`, `standard` (the standard's JSON Schema) or a kind of our own such as
-    `contradiction`, `unknown-name`, `not-supported`, `not-checked`.
+    `code` is stable and tells the kind: `yaml`, `standard` (the standard's JSON Schema), `missing`, `unknown-name`,
+    `contradiction`, `not-supported`; of warnings `not-checked`, `inexact`, `no-effect`; else `contract`.
     """
 
     place: Place
@@ -117,4 +117,4 @@ def shown(value: object) -> str:
 
 def missing(place: Place, name: str, path: Sequence[str | int]) -> Complaint:
     """The complaint that a mapping lacks something."""
-    return Complaint(place, f"`{name}` is missing in {name_of(path)}", f"add `{name}: …`", code="standard")
+    return Complaint(place, f"`{name}` is missing in {name_of(path)}", f"add `{name}: …`", code="missing")

@@ -73,12 +73,8 @@ def _read(path: str | Path, *, standard: bool, shown: str | None) -> tuple[Contr
     if standard:
         found = schema_complaints(document, value)
         # Where we have already said what is wrong in plainer words, the schema's words add nothing.
-        complaints.add([one for one in found if _is_naming(one) or not complaints.errors_at(one.place)])
+        complaints.add([one for one in found if one.code != "standard" or not complaints.errors_at(one.place)])
     return contract, complaints
-
-
-def _is_naming(one: Complaint) -> bool:
-    return one.message.startswith(("unknown property", "`")) and not one.message.endswith("…")
 
 
 def _known_version(part: Part) -> bool:

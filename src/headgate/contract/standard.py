@@ -91,7 +91,7 @@ def _unknown(document: Document, error: Any, path: tuple[Step, ...]) -> Iterator
             continue
         place = document.key_place((*path, name))
         hint = did_you_mean(name, known) or "what the standard has no word for goes into `customProperties`"
-        yield Complaint(place, f"unknown property `{name[:80]}` in {name_of(path)}", hint, code=_CODE)
+        yield Complaint(place, f"unknown property `{name[:80]}` in {name_of(path)}", hint, code="unknown-name")
 
 
 def server_options(kind: str) -> set[str]:
