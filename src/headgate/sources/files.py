@@ -80,6 +80,8 @@ class FilesSource:
         start = Position({} if token is None else {self._name: token})
         listing = self._frozen if self._frozen is not None else self._listing()
         self._frozen = None
+        if not listing and token is not None and not progress.current:
+            return  # what was read has been taken away, and nothing came
         reader = self._reader(listing)
         schema = _with_coordinates(reader)
         pending: list[pa.RecordBatch] = []
@@ -99,11 +101,14 @@ class FilesSource:
 
     def idle(self, after: Position) -> bool:
         """True when no file is new, changed or unfinished."""
-        if self._name not in after.tokens:
+        token = after.tokens.get(self._name)
+        if token is None:
             return False
         progress = self._progress(after)
         listing = self._listing()
-        return not self._waiting(listing) and progress.current is None and not list(self._todo(listing, progress))
+        if progress.current or progress.token() != token or self._waiting(listing):
+            return False
+        return not any(True for _ in self._todo(listing, progress))
 
     def tell(self) -> Mapping[str, Any]:
         """Identity, files found and their size, limitations."""

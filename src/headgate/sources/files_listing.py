@@ -84,7 +84,7 @@ def find(where: Place, extensions: frozenset[str]) -> list[Found]:
         elif not match.fullmatch(name):
             continue
         path = _target(entry, where.root, name) if entry.is_symlink() else entry.path
-        if not entry.is_file():
+        if not os.path.isfile(path):
             continue
         if not _is_text(name):
             raise FixInputError("the file's name is not UTF-8", where=ascii(name), hint="rename the file")
@@ -134,11 +134,15 @@ def _walk(root: Path, pattern: str | None) -> Iterator[tuple[str, os.DirEntry[st
                 listed = list(entries)
         except PermissionError as cause:
             raise FixInputError("no right to list this folder", where=where) from cause
+        except FileNotFoundError:  # gone since its own folder was read
+            continue
+        except NotADirectoryError as cause:
+            raise FixInputError("this is a file, not a folder", where=where, hint="check the server's path") from cause
         for entry in listed:
             name = before + entry.name
             if pattern is None and entry.name.startswith((".", "_")):
                 continue
-            if entry.is_dir():
+            if _is_folder(entry):
                 walked = depth is None or name.count("/") < depth
                 if walked and entry.is_symlink():
                     _target(entry, root, name)
@@ -146,6 +150,14 @@ def _walk(root: Path, pattern: str | None) -> Iterator[tuple[str, os.DirEntry[st
                     pending.append((entry.path, name + "/"))
             else:
                 yield name, entry
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether the entry is a folder or leads to one; a link that leads nowhere does not."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def _target(entry: os.DirEntry[str], root: Path, name: str) -> str:

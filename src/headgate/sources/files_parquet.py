@@ -66,10 +66,12 @@ class ParquetReader:
 
     def schema(self) -> pa.Schema:
         """The files' columns, what they cannot hold, file and row number."""
-        own = [(name, pa.string() if pa.types.is_null(of) else of) for name, of in self._columns.items()]
-        fields = [pa.field(name, of) for name, of in own]
-        last = [pa.field(FILE, pa.string(), nullable=False), pa.field(LINE, pa.int64(), nullable=False)]
-        return pa.schema([*fields, pa.field(ODD, ODD_TYPE), *last])
+        own = {name: pa.string() if pa.types.is_null(of) else of for name, of in self._columns.items()}
+        fields: list[pa.Field[Any]] = [pa.field(name, of) for name, of in own.items()]
+        fields.append(pa.field(ODD, ODD_TYPE))
+        fields.append(pa.field(FILE, pa.string(), nullable=False))
+        fields.append(pa.field(LINE, pa.int64(), nullable=False))
+        return pa.schema(fields)
 
     def read(self, found: Found, start: Point) -> Iterator[Rows]:
         """The file's rows after the first `start.line` ones.
