@@ -20,41 +20,47 @@ def flow(*, source: int, bronze: int, silver: int, quarantine: int, ledger: Mapp
         return 0.0 if not rows else max(3.0, 92.0 * rows / total)
 
     wide, thin_q, thin_l = thick(silver), thick(quarantine), thick(removed)
-    top = 86.0
-    edges = [
-        _stream(130, top + thick(bronze) / 2, 300, top + thick(bronze) / 2, thick(bronze), "bronze"),
-        _stream(410, top + wide / 2, 590, top + wide / 2, wide, "silver"),
-        _stream(410, top + wide + thin_q / 2, 590, 232, thin_q, "quarantine"),
-        _stream(410, top + wide + thin_q + thin_l / 2, 590, 300, thin_l, "ledger"),
-        _stream(700, top + wide / 2, 860, top + wide / 2, wide * 0.6, "gold"),
+    top = 32.0
+    streams = [
+        _stream((130, top + thick(bronze) / 2), (300, top + thick(bronze) / 2), thick(bronze), "bronze"),
+        _stream((410, top + wide / 2), (590, top + wide / 2), wide, "silver"),
+        _stream((410, top + wide + thin_q / 2), (590, 180), thin_q, "quarantine"),
+        _stream((410, top + wide + thin_q + thin_l / 2), (590, 248), thin_l, "ledger"),
+        _stream((700, top + wide / 2), (860, top + wide / 2), wide * 0.6, "gold"),
     ]
-    details = ", ".join(f"{n:,} {name}" for name, n in ledger.items() if n) or "nothing"
-    boxes = [
-        _node(20, top, 110, 96, "PostgreSQL", f"{source:,} lines", "source"),
-        _node(300, top, 110, 96, "bronze", f"{bronze:,} rows", "bronze"),
-        _node(590, top, 110, 96, "silver", f"{silver:,} rows", "silver"),
-        _node(590, 210, 110, 46, "quarantine", f"{quarantine:,} rows", "quarantine"),
-        _node(590, 278, 110, 46, "ledger", f"{removed:,} rows", "ledger"),
-        _node(860, top, 110, 96, "gold", f"{gold:,} days", "gold"),
+    nodes = [
+        _node((20, top), 96, "PostgreSQL", f"{source:,} lines", "source"),
+        _node((300, top), 96, "bronze", f"{bronze:,} rows", "bronze"),
+        _node((590, top), 96, "silver", f"{silver:,} rows", "silver"),
+        _node((590, 156), 48, "quarantine", f"{quarantine:,} rows", "quarantine"),
+        _node((590, 224), 48, "ledger", f"{removed:,} rows", "ledger"),
+        _node((860, top), 96, "gold", f"{gold:,} days", "gold"),
     ]
     verbs = "".join(
-        f'<text x="{x}" y="62" class="verb">{verb}</text>'
+        f'<text x="{x}" y="18" class="verb">{verb}</text>'
         for x, verb in ((215, "land"), (500, "refine"), (780, "derive"))
     )
-    note = f'<text x="715" y="306" class="small">{escape(details)}</text>'
+    kinds = [f"{n:,} {name}" for name, n in ledger.items() if n]
+    notes = "".join(
+        f'<text x="714" y="{238 + 15 * i}" class="small">{escape(kind)}</text>' for i, kind in enumerate(kinds)
+    )
     back = (
-        '<path d="M590 240 C 470 250, 440 250, 500 190" class="replay"/>'
-        '<text x="468" y="258" class="small end">replay</text>'
+        '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
+        '<path d="M0 0 L8 4 L0 8 z" class="tip"/></marker></defs>'
+        '<path d="M700 180 C 735 180, 735 150, 735 132 C 735 118, 725 110, 704 104" class="replay" '
+        'marker-end="url(#tip)"/>'
+        '<text x="744" y="160" class="small">replay</text>'
     )
     return (
-        '<svg viewBox="0 0 990 340" role="img" aria-label="Rows from source to gold">'
-        f"{''.join(edges)}{back}{''.join(boxes)}{verbs}{note}</svg>"
+        '<svg viewBox="0 0 990 284" role="img" aria-label="Rows from source to gold">'
+        f"{''.join(streams)}{''.join(nodes)}{back}{verbs}{notes}</svg>"
     )
 
 
-def _stream(x1: float, y1: float, x2: float, y2: float, width: float, kind: str) -> str:
+def _stream(start: tuple[float, float], end: tuple[float, float], width: float, kind: str) -> str:
     if not width:
         return ""
+    (x1, y1), (x2, y2) = start, end
     middle = (x1 + x2) / 2
     return (
         f'<path d="M{x1} {y1:.1f} C {middle} {y1:.1f}, {middle} {y2:.1f}, {x2} {y2:.1f}" '
@@ -62,12 +68,13 @@ def _stream(x1: float, y1: float, x2: float, y2: float, width: float, kind: str)
     )
 
 
-def _node(x: float, y: float, width: float, height: float, name: str, text: str, kind: str) -> str:
+def _node(corner: tuple[float, float], height: float, name: str, text: str, kind: str) -> str:
+    (x, y), width = corner, 110
     centre, middle = x + width / 2, y + height / 2
     return (
         f'<g class="node {kind}"><rect x="{x}" y="{y}" width="{width}" height="{height}" rx="10"/>'
-        f'<text x="{centre}" y="{middle - 4}" class="name">{escape(name)}</text>'
-        f'<text x="{centre}" y="{middle + 14}" class="count">{escape(text)}</text></g>'
+        f'<text x="{centre}" y="{middle - 3}" class="name">{escape(name)}</text>'
+        f'<text x="{centre}" y="{middle + 15}" class="count">{escape(text)}</text></g>'
     )
 
 
@@ -108,10 +115,10 @@ def days(rows: Sequence[tuple[date, float, float]]) -> str:
         mean.append(f"{x(day):.1f},{base - min(sum(window) / len(window), ceiling) * scale:.1f}")
     months = []
     for i, (day, _, _) in enumerate(rows):
-        if i == 0 or day.month != rows[i - 1][0].month:
-            if i and x(day) - left > 20 or i == 0:
-                text = f"{day:%b}" + (f" {day:%Y}" if i == 0 or day.month == 1 else "")
-                months.append(f'<text x="{x(day):.1f}" y="{height - 6}" class="tick">{text}</text>')
+        turns = i > 0 and day.month != rows[i - 1][0].month and 20 < x(day) - left < width - left - 40
+        if turns or i == 0:
+            text = f"{day:%b}" + (f" {day:%Y}" if i == 0 or day.month == 1 else "")
+            months.append(f'<text x="{x(day):.1f}" y="{height - 6}" class="tick">{text}</text>')
     return (
         f'<svg viewBox="0 0 {width:.0f} {height:.0f}" role="img" aria-label="Revenue by day">'
         f"{''.join(grid)}{''.join(bars)}"
@@ -119,8 +126,8 @@ def days(rows: Sequence[tuple[date, float, float]]) -> str:
     )
 
 
-def bars(rows: Sequence[tuple[str, float, str]]) -> str:
-    """Horizontal bars: name, pounds, and a word about it."""
+def bars(rows: Sequence[tuple[str, float, str]], kind: str = "") -> str:
+    """Horizontal bars: name, pounds, and a word about it (`long`: names need the room of that word)."""
     most = max((value for _, value, _ in rows), default=0) or 1
     parts = []
     for name, value, note in rows:
@@ -130,7 +137,7 @@ def bars(rows: Sequence[tuple[str, float, str]]) -> str:
             f'<small>{escape(note)}</small></span><span class="track"><i style="width:{share:.1f}%"></i></span>'
             f'<span class="value">£{short(value)}</span></div>'
         )
-    return f'<div class="bars">{"".join(parts)}</div>'
+    return f'<div class="bars {kind}">{"".join(parts)}</div>'
 
 
 def cells(counts: Mapping[tuple[int, int], int]) -> str:
@@ -143,8 +150,9 @@ def cells(counts: Mapping[tuple[int, int], int]) -> str:
             x, y, strength = 44 + (r - 1) * 70, 8 + (5 - f) * 54, 0.06 + 0.94 * n / most
             ink = " dark" if strength > 0.55 else ""
             parts.append(
-                f'<g><title>recency {r}, frequency {f}: {n:,} customers</title><rect x="{x}" y="{y}" width="66" height="50" rx="6" '
-                f'class="cell" fill-opacity="{strength:.2f}"/><text x="{x + 33}" y="{y + 30}" class="in{ink}">{n:,}</text></g>'
+                f"<g><title>recency {r}, frequency {f}: {n:,} customers</title>"
+                f'<rect x="{x}" y="{y}" width="66" height="50" rx="6" class="cell" fill-opacity="{strength:.2f}"/>'
+                f'<text x="{x + 33}" y="{y + 30}" class="in{ink}">{n:,}</text></g>'
             )
     parts += [f'<text x="{77 + i * 70}" y="292" class="tick">{i + 1}</text>' for i in range(5)]
     parts += [f'<text x="34" y="{38 + (4 - i) * 54}" class="tick end">{i + 1}</text>' for i in range(5)]

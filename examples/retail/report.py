@@ -35,7 +35,7 @@ class RunLine:
         """From a run record."""
         one = next(d for d in record["datasets"] if d["name"] == dataset)
         built, partly = record.get("models", {}), record.get("models_partly", {})
-        gold = f"{len(built)} models" + "".join(f", {days} days of {model}" for model, days in partly.items())
+        gold = f"{len(built)} models" + "".join(f", {days} days" for days in partly.values())
         return cls(
             name=name,
             what=what,
@@ -105,10 +105,10 @@ def _parts(story: Story) -> dict[str, str]:
         ),
         "countries": _countries(answers["countries"]),
         "products": pictures.bars(
-            [(r["description"], float(r["net_gbp"]), r["stock_code"]) for r in answers["products"]]
+            [(r["description"], float(r["net_gbp"]), r["stock_code"]) for r in answers["products"]], "long"
         ),
         "segments": pictures.bars(
-            [(r["segment"], float(r["net_gbp"]), f"{r['customers']:,} customers") for r in answers["segments"]]
+            [(r["segment"], float(r["net_gbp"]), _segment(r)) for r in answers["segments"]], "tall"
         ),
         "cells": pictures.cells({(r["r"], r["f"]): r["customers"] for r in answers["cells"]}),
         "returns": table(answers["returns"], {"returns_gbp": "returned £", "returned_percent": "% of pieces"}),
@@ -120,14 +120,19 @@ def _parts(story: Story) -> dict[str, str]:
     }
 
 
+def _segment(row: Mapping[str, Any]) -> str:
+    return f"{row['customers']:,} with {row['invoices']:.1f} invoices, {row['days_since']} days ago"
+
+
 def _day(value: Any) -> date:
     return value if isinstance(value, date) else date.fromisoformat(str(value)[:10])
 
 
 def _lead(story: Story) -> str:
     return (
-        f"{story.file_lines:,} sales lines ({escape(story.source)}) went from PostgreSQL to these pages in four runs, while the "
-        f"shop went on working. Every one of the {story.account['bronze']:,} row versions that were read is accounted for."
+        f"{story.file_lines:,} sales lines ({escape(story.source)}) went from PostgreSQL to these pages in four runs, "
+        f"while the shop went on working. Every one of the {story.account['bronze']:,} row versions that were read is "
+        "accounted for."
     )
 
 
@@ -135,16 +140,17 @@ def _figures(story: Story) -> str:
     totals = story.answers["totals"][0]
     rejected = 100 * story.account["quarantine"] / max(story.account["bronze"], 1)
     state = story.account["state"]
-    figures = [
-        ("account", state, "good" if state == "balanced" else "bad"),
-        ("net revenue", money(totals["net_gbp"]), ""),
-        ("returned", money(totals["returns_gbp"]), ""),
-        ("known customers", f"{story.answers['customers'][0]['customers']:,}", ""),
-        ("in quarantine", f"{story.account['quarantine']:,} <small>{rejected:.2f} %</small>", ""),
-        ("whole demo", f"{story.seconds:.0f} s <small>{story.peak_rss_mib:.0f} MiB at most</small>", ""),
+    figures = [  # name, value, more, look
+        ("account", state, "every row has one verdict", "good" if state == "balanced" else "bad"),
+        ("net revenue", money(totals["net_gbp"]), f"{totals['days']:,} days", ""),
+        ("returned", money(totals["returns_gbp"]), f"of {money(totals['revenue_gbp'])} sold", ""),
+        ("known customers", f"{story.answers['customers'][0]['customers']:,}", "others buy as guests", ""),
+        ("in quarantine", f"{story.account['quarantine']:,}", f"{rejected:.2f} % of the rows read", ""),
+        ("whole demo", f"{story.seconds:.0f} s", f"{story.peak_rss_mib:.0f} MiB at most", ""),
     ]
     return "".join(
-        f'<div class="figure {kind}"><b>{value}</b><span>{name}</span></div>' for name, value, kind in figures
+        f'<div class="figure {look}"><b>{value}</b><span>{name}<small>{more}</small></span></div>'
+        for name, value, more, look in figures
     )
 
 
@@ -155,7 +161,8 @@ def _countries(rows: Sequence[Mapping[str, Any]]) -> str:
     first, others = rows[0], rows[1:]
     total = sum(float(r["net_gbp"]) for r in rows)
     share = 100 * float(first["net_gbp"]) / total if total else 0
-    text = f'<p class="note">{escape(first["country"])}: {money(first["net_gbp"])}, {share:.0f} % of these. The others:</p>'
+    home = f"{escape(first['country'])}: {money(first['net_gbp'])}, {share:.0f} % of these. The others:"
+    text = f'<p class="note">{home}</p>'
     return text + pictures.bars([(r["country"], float(r["net_gbp"]), f"{r['customers']:,} customers") for r in others])
 
 
@@ -176,8 +183,8 @@ def _reasons(story: Story) -> str:
 def _replay(story: Story) -> str:
     done = story.replayed
     return (
-        f"Contract 1.1.0 allows the codes of Dotcomgiftshop. Replay judged all {done['read']:,} quarantined rows again from "
-        f"bronze: {done['recovered']:,} reached silver, {done['remaining']:,} stay where they are."
+        f"Contract 1.1.0 allows the codes of Dotcomgiftshop. Replay judged all {done['read']:,} quarantined rows again "
+        f"from bronze: {done['recovered']:,} left quarantine, {done['remaining']:,} stay where they are."
     )
 
 
@@ -196,8 +203,9 @@ def _runs(story: Story) -> str:
     rows = []
     for run in story.runs:
         seen = {k: run.verdicts.get(k, 0) for k in ("accepted", "quarantined", *LEDGER)}
-        rows.append({"run": run.name, "what came": run.what, "landed": run.landed, **seen, "gold": run.gold,
-                     "seconds": run.seconds, "MiB": run.peak_rss_mib})  # fmt: skip
+        rejected = 100 * seen["quarantined"] / max(sum(seen.values()), 1)
+        row = {"run": run.name, "what came": run.what, "landed": run.landed, **seen, "rejected %": rejected}
+        rows.append(row | {"gold": run.gold, "seconds": run.seconds, "MiB": round(run.peak_rss_mib)})
     return table(rows, {})
 
 
@@ -208,7 +216,8 @@ def _audit(story: Story) -> str:
         parts.append(("pending", account["pending"]))
     sums = " + ".join(f"<b>{n:,}</b> <i>{name}</i>" for name, n in parts)
     findings = "".join(f"<li>{escape(f)}</li>" for f in account["findings"])
-    seal = f'<p class="note">Content checksum of silver, computed again from its rows: {escape(str(account["checksum"]))}</p>'
+    checksum = escape(str(account["checksum"]))
+    seal = f'<p class="note">Content checksum of silver, computed again from its rows: {checksum}</p>'
     return f'<p class="equation"><b>{account["bronze"]:,}</b> <i>bronze</i> = {sums}</p><ul>{findings}</ul>{seal}'
 
 
@@ -222,7 +231,12 @@ def table(rows: Sequence[Mapping[str, Any]], headings: Mapping[str, str]) -> str
         f"<th{' class=n' if n in right else ''}>{escape(headings.get(n, n.replace('_', ' ')))}</th>" for n in names
     )
     body = "".join(
-        "<tr>" + "".join(f"<td{' class=n' if n in right else ''}>{escape(shown(r[n]))}</td>" for n in names) + "</tr>"
+        "<tr>"
+        + "".join(
+            f"<td{' class=n' if n in right else ' class=wide' if n == 'what came' else ''}>{escape(shown(r[n]))}</td>"
+            for n in names
+        )
+        + "</tr>"
         for r in rows
     )
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'

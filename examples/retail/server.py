@@ -177,7 +177,7 @@ class _Own:
             self._run("pg_ctl", "-D", str(self.folder / "data"), "-w", "-m", "immediate", "stop", check=False)
 
     def _leave_root(self) -> None:
-        """PostgreSQL refuses to run as root: run it as `nobody`, with programs and data where that user can reach them."""
+        """PostgreSQL refuses to run as root: run it as `nobody`, with all it needs where that user can reach it."""
         nobody = pwd.getpwnam("nobody")
         self.user = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
         if not self._reaches(self.bin / "postgres"):

@@ -89,7 +89,7 @@ class Shop:
             return cursor.fetchone()[0]
 
     def work(self) -> Work:
-        """A busy hour: new lines, changes of old ones in every manner, mistakes, and a till whose clock runs a year ahead."""
+        """A busy hour: new lines, changes of every manner, mistakes, and a till whose clock runs a year ahead."""
         with self.connection, self.connection.cursor() as cursor:
             inserted = insert(cursor, self.base, 1_500, invoice=900_000)
             insert(cursor, self.base, 1, invoice=900_900, changed="clock_timestamp() + interval '1 year'")
