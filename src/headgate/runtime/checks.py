@@ -9,10 +9,10 @@ from headgate.contract.model import Dataset
 from headgate.contract.to_sql import check_query, quote
 
 if TYPE_CHECKING:
-    from headgate.runtime.project import Project
+    from headgate.runtime.workspace import Workspace
 
 
-def check_tables(project: Project, dataset: Dataset) -> list[dict[str, Any]]:
+def check_tables(project: Workspace, dataset: Dataset) -> list[dict[str, Any]]:
     """Every table check of the contract against silver: id, metric, value, passed, severity."""
     results = []
     table = f"{quote('silver')}.{quote(dataset.name)}"

@@ -13,7 +13,6 @@ from typing import Any
 import headgate
 from headgate.errors import HeadgateError
 from headgate.runtime.project import Project
-from headgate.runtime.wire import connect
 
 FREE_BYTES = 1 << 30
 
@@ -52,7 +51,7 @@ def examine(folder: str) -> list[dict[str, str]]:
 
 def _source(project: Project, dataset: Any) -> dict[str, str]:
     try:
-        source = connect(project, dataset)
+        source = project.connect(dataset)
         try:
             columns = len(source.schema().names)
         finally:

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 from headgate.contract.model import Dataset
 from headgate.ports.source import Peeks
 from headgate.runtime.record import DatasetRecord, RunRecord
-from headgate.runtime.wire import connect, lake_settings
+from headgate.runtime.wire import lake_settings
 
 if TYPE_CHECKING:
-    from headgate.runtime.project import Project
+    from headgate.runtime.workspace import Workspace
     from headgate.stores.iceberg import Peek
 
 HOLD = "hold"
 
 
-def nothing_to_do(project: Project, chosen: Collection[str], record: RunRecord) -> bool:
+def nothing_to_do(project: Workspace, chosen: Collection[str], record: RunRecord) -> bool:
     """True only when a run would certainly move nothing; the record then says so for each dataset.
 
     False means "perhaps": the run looks itself.
@@ -27,7 +27,7 @@ def nothing_to_do(project: Project, chosen: Collection[str], record: RunRecord) 
 
     if not (project.folder / project.settings.lake.warehouse).is_dir():
         return False
-    seen = peek(lake_settings(project))
+    seen = peek(lake_settings(project.settings, project.folder, project.env))
     kept = [model.name for model in project.models if model.table in chosen]
     if not all(_model_is_current(seen, m.table, m.fingerprint) for m in project.models if m.table in chosen):
         return False
@@ -44,7 +44,7 @@ def nothing_to_do(project: Project, chosen: Collection[str], record: RunRecord) 
     return True
 
 
-def _dataset_is_current(project: Project, seen: Peek, dataset: Dataset, layers: Collection[str]) -> bool:
+def _dataset_is_current(project: Workspace, seen: Peek, dataset: Dataset, layers: Collection[str]) -> bool:
     bronze, silver = f"bronze.{dataset.name}", f"silver.{dataset.name}"
     position = seen.position(bronze, dataset.name)
     if position is None or not position.tokens:
@@ -58,7 +58,7 @@ def _dataset_is_current(project: Project, seen: Peek, dataset: Dataset, layers: 
                 return False
     if bronze not in layers:
         return True
-    source = connect(project, dataset)
+    source = project.connect(dataset)
     try:
         return isinstance(source, Peeks) and source.idle(position)
     finally:

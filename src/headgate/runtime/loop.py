@@ -17,11 +17,10 @@ from headgate.ports.engine import VERDICTS
 from headgate.runtime.idle import nothing_to_do
 from headgate.runtime.record import FAILED, DatasetRecord, RunRecord, write_record
 from headgate.runtime.select import Node, select
-from headgate.runtime.wire import connect
 from headgate.steps.run import Run
 
 if TYPE_CHECKING:
-    from headgate.runtime.project import Project
+    from headgate.runtime.workspace import Workspace
     from headgate.steps.derive import Model
     from headgate.steps.refine import Judged
 
@@ -33,7 +32,7 @@ def new_run(tell: Callable[..., None] | None = None) -> Run:
     return Run(run_id, at, tell) if tell else Run(run_id, at)
 
 
-def nodes_of(project: Project) -> dict[str, Node]:
+def nodes_of(project: Workspace) -> dict[str, Node]:
     """Everything that can run, with what it needs."""
     from headgate.steps.derive import ordered
 
@@ -49,7 +48,7 @@ def nodes_of(project: Project) -> dict[str, Node]:
 
 
 def run(
-    project: Project,
+    project: Workspace,
     selections: Sequence[str] = (),
     *,
     full_refresh: bool = False,
@@ -103,7 +102,7 @@ def _failed(record: RunRecord, error: HeadgateError) -> HeadgateError:
     return error
 
 
-def _chosen(project: Project, selections: Sequence[str]) -> set[str]:
+def _chosen(project: Workspace, selections: Sequence[str]) -> set[str]:
     if not selections:  # everything: the models' references are not needed to know that
         names = {f"{layer}.{d.name}" for d in project.datasets for layer in ("bronze", "silver")}
         return names | {m.table for m in project.models}
@@ -114,7 +113,7 @@ def _chosen(project: Project, selections: Sequence[str]) -> set[str]:
 
 
 def _dataset(
-    project: Project,
+    project: Workspace,
     dataset: Dataset,
     chosen: set[str],
     this: Run,
@@ -130,7 +129,7 @@ def _dataset(
     record.datasets.append(mine)
     if f"bronze.{dataset.name}" in chosen:
         begun = time.perf_counter()
-        source = connect(project, dataset)
+        source = project.connect(dataset)
         try:
             landed = land(dataset, source, project.lake, this)
         except HeadgateError as error:
@@ -176,7 +175,7 @@ def _note(mine: DatasetRecord, judged: Judged) -> None:
     mine.replaced, mine.reasons, mine.warnings = judged.replaced, judged.reasons, judged.warnings
 
 
-def _within_budget(project: Project, dataset: Dataset, judged: Judged) -> None:
+def _within_budget(project: Workspace, dataset: Dataset, judged: Judged) -> None:
     """Stop before gold when this run, or an earlier one that nobody dealt with, is past the budget."""
     from headgate.steps.refine import HOLD, check_budget
 
@@ -195,7 +194,7 @@ def _within_budget(project: Project, dataset: Dataset, judged: Judged) -> None:
             )
 
 
-def _gold(project: Project, models: Sequence[Model], this: Run, record: RunRecord, full_refresh: bool) -> None:
+def _gold(project: Workspace, models: Sequence[Model], this: Run, record: RunRecord, full_refresh: bool) -> None:
     from headgate.runtime.model_tests import run_tests
     from headgate.steps.derive import derive
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 from headgate.runtime.models import read_tests
 
 if TYPE_CHECKING:
-    from headgate.runtime.project import Project
+    from headgate.runtime.workspace import Workspace
 
 
-def run_tests(project: Project) -> list[dict[str, Any]]:
+def run_tests(project: Workspace) -> list[dict[str, Any]]:
     """Each test's name and the number of wrong rows it found (0: passed)."""
     results = []
     for name, sql in read_tests(project.folder / "models"):

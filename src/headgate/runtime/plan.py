@@ -17,10 +17,10 @@ from headgate.steps.refine import pending
 from headgate.steps.replay import replay
 
 if TYPE_CHECKING:
-    from headgate.runtime.project import Project
+    from headgate.runtime.workspace import Workspace
 
 
-def plan_of(project: Project, selections: Sequence[str]) -> dict[str, Any]:
+def plan_of(project: Workspace, selections: Sequence[str]) -> dict[str, Any]:
     """Nodes with the reason why each would run, and per dataset the impact of the contract as it is now."""
     nodes = nodes_of(project)
     chosen = select(nodes, selections)
@@ -55,7 +55,7 @@ def _why(cut: Cut, table: str, fingerprint: str, reads: Sequence[str]) -> str:
     return "its inputs changed" if held.facts("inputs") != now else "only if its inputs change in this run"
 
 
-def _impact(project: Project, dataset: Dataset, cut: Cut) -> dict[str, Any]:
+def _impact(project: Workspace, dataset: Dataset, cut: Cut) -> dict[str, Any]:
     silver = cut.table(f"silver.{dataset.name}")
     impact: dict[str, Any] = {
         "dataset": dataset.name,

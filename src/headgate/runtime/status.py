@@ -9,14 +9,13 @@ from headgate.contract.model import Dataset
 from headgate.contract.to_sql import quote
 from headgate.errors import HeadgateError
 from headgate.ports.source import Tells
-from headgate.runtime.wire import connect
 from headgate.steps.refine import HOLD, pending
 
 if TYPE_CHECKING:
-    from headgate.runtime.project import Project
+    from headgate.runtime.workspace import Workspace
 
 
-def status_of(project: Project) -> dict[str, Any]:
+def status_of(project: Workspace) -> dict[str, Any]:
     """Everything `headgate status` shows, JSON-safe. A source that does not answer is reported, not raised."""
     cut = project.lake.cut()
     tables = []
@@ -37,13 +36,13 @@ def status_of(project: Project) -> dict[str, Any]:
     return {"tables": tables, "datasets": [_dataset(project, d) for d in project.datasets]}
 
 
-def _dataset(project: Project, dataset: Dataset) -> dict[str, Any]:
+def _dataset(project: Workspace, dataset: Dataset) -> dict[str, Any]:
     cut = project.lake.cut()
     silver, bronze = cut.table(f"silver.{dataset.name}"), cut.table(f"bronze.{dataset.name}")
     told: dict[str, Any] = {}
     problem = None
     try:
-        source = connect(project, dataset)
+        source = project.connect(dataset)
         try:
             told = dict(source.tell()) if isinstance(source, Tells) else {}
         finally:
@@ -63,7 +62,7 @@ def _dataset(project: Project, dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def _freshness(project: Project, dataset: Dataset) -> list[dict[str, Any]]:
+def _freshness(project: Workspace, dataset: Dataset) -> list[dict[str, Any]]:
     found = []
     for promise in dataset.freshness:
         answer = project.query(f"select max({quote(promise.field)}) as newest from silver.{quote(dataset.name)}")

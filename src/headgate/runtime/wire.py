@@ -7,29 +7,27 @@ import re
 from collections.abc import Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from headgate.contract.model import Dataset, Server
 from headgate.errors import FixInputError, UnknownKindError
 from headgate.ports.engine import Engine
 from headgate.ports.source import Source
 from headgate.ports.store import Lake
+from headgate.runtime.settings import Settings
 from headgate.runtime.variables import resolve
-
-if TYPE_CHECKING:
-    from headgate.runtime.project import Project
 
 _SPELLINGS = {"postgresql": "postgres", "local": "files"}  # the standard has two names for these
 _KIND = re.compile(r"[a-z][a-z0-9_]{0,31}")
 
 
-def connect(project: Project, dataset: Dataset) -> Source:
+def connect(dataset: Dataset, settings: Settings, folder: Path, env: Mapping[str, str]) -> Source:
     """The dataset's source, with every variable resolved. Errors name the server's place in the contract."""
-    settings = project.settings.datasets.get(dataset.name)
-    server = choose_server(dataset, settings.server if settings else None)
+    mine = settings.datasets.get(dataset.name)
+    server = choose_server(dataset, mine.server if mine else None)
     where = str(server.place or dataset.name)
-    options = resolve(dict(server.options), project.env, where) | {"_base": str(project.folder)}
-    read: Mapping[str, Any] = resolve(dict(settings.read), project.env, "headgate.yaml") if settings else {}
+    options = resolve(dict(server.options), env, where) | {"_base": str(folder)}
+    read: Mapping[str, Any] = resolve(dict(mine.read), env, "headgate.yaml") if mine else {}
     module = source_module(server.kind, where)
     resolved = Server(server.name, server.kind, options, server.place)
     source: Source = module.connect(dataset, resolved, read)
@@ -76,24 +74,21 @@ def source_kinds() -> list[str]:
     return sorted({*ours, *_SPELLINGS, *(e.name for e in entry_points(group="headgate.sources"))})
 
 
-def lake_settings(project: Project) -> dict[str, Any]:
+def lake_settings(settings: Settings, folder: Path, env: Mapping[str, str]) -> dict[str, Any]:
     """The lake's settings with paths made absolute."""
-    lake = project.settings.lake
-    warehouse = str(resolve(lake.warehouse, project.env, "headgate.yaml"))
-    return {"catalog": lake.catalog, "warehouse": str((project.folder / Path(warehouse)).resolve())}
+    warehouse = str(resolve(settings.lake.warehouse, env, "headgate.yaml"))
+    return {"catalog": settings.lake.catalog, "warehouse": str((folder / Path(warehouse)).resolve())}
 
 
-def open_lake(project: Project) -> Lake:
+def open_lake(settings: Settings, folder: Path, env: Mapping[str, str]) -> Lake:
     """The project's lake, made when it does not exist."""
     from headgate.stores.iceberg import open_lake as open_iceberg
 
-    return open_iceberg(lake_settings(project))
+    return open_iceberg(lake_settings(settings, folder, env))
 
 
-def open_engine(project: Project) -> Engine:
+def open_engine(settings: Settings) -> Engine:
     """The project's engine."""
-    module = importlib.import_module(f"headgate.engines.{project.settings.engine}")
-    engine: Engine = module.open_engine(
-        {**project.settings.engine_options, "temp_directory": str(project.settings.state / "tmp")}
-    )
+    module = importlib.import_module(f"headgate.engines.{settings.engine}")
+    engine: Engine = module.open_engine({**settings.engine_options, "temp_directory": str(settings.state / "tmp")})
     return engine
