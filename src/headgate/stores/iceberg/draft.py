@@ -35,12 +35,11 @@ _VERSION = re.compile(r"(\d+)-[\w-]{36}(?:\.\w+)?\.metadata\.json")
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """A table whose next metadata file is written: the pointer's way there, the files written for it, and the
-    metadata files that nobody needs once the pointer has moved.
+    """A table whose next metadata file is written: the pointer's way there, and the metadata files that nobody
+    needs once the pointer has moved.
     """
 
     swing: Swing
-    written: tuple[str, ...]
     outdated: tuple[str, ...]
 
 
@@ -111,7 +110,7 @@ class Draft:
         ToOutputFile.table_metadata(metadata, io.new_output(target))
         outdated = _outdated(current, metadata) if location else ()
         swing = Swing(self.name, location, target, after.dumps(metadata.current_snapshot_id))
-        return Staged(swing, tuple(io.pending()), outdated)
+        return Staged(swing, outdated)
 
     def _current(self, storage: Storage, location: str | None) -> TableMetadata:
         """The table's metadata now; CommitConflict when it is not the table that the change was made for."""

@@ -156,10 +156,6 @@ class LocalIO(FileIO):
             with suppress(OSError):
                 os.remove(path)
 
-    def pending(self) -> list[str]:
-        """The files written since the last sync."""
-        return list(self._unsynced)
-
     def forget(self) -> list[str]:
         """The files written since the last sync, forgotten."""
         written = list(self._unsynced)

@@ -217,12 +217,18 @@ class Pointers:
     def connection(self) -> Iterator[Any]:
         """A connection whose errors are told in our words."""
         try:
-            with closing(self.database.connect()) as connection:
-                yield connection
+            connection = self.database.connect()
+        except Exception as error:
+            raise self.database.translate(error) from error
+        try:
+            yield connection
         except HeadgateError:
             raise
         except Exception as error:
             raise self.database.translate(error) from error
+        finally:
+            with suppress(Exception):  # an error of closing must not look like one of the commit before it
+                connection.close()
 
     def query(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """The rows of one SELECT; none when the catalog has not been made yet."""

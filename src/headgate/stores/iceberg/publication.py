@@ -58,6 +58,8 @@ class IcebergPublication:
     _cut: IcebergCut | None = None
     _drafts: dict[str, Draft] = field(default_factory=dict)
     _record: dict[str, Any] = field(default_factory=dict)
+    _staged: list[Staged] = field(default_factory=list)
+    _metadata: list[str] = field(default_factory=list)
     _folders: dict[str, str] = field(default_factory=dict)
     _closed: bool = False
     _in_doubt: bool = False
@@ -145,13 +147,12 @@ class IcebergPublication:
             self.io.sync()  # (1)
             crash.point("lake: data files written")
             for number in range(TRIES):
-                staged: list[Staged] = []
                 try:
-                    self._try(staged, inside=number > 0)
+                    self._try(inside=number > 0)
                     break
                 except PointerMoved:
                     self._in_doubt = False
-                    self.io.discard(path for s in staged for path in s.written)
+                    self._unstage()
                     if number == TRIES - 1:
                         raise
                 except OutcomeUnknownError:
@@ -162,7 +163,7 @@ class IcebergPublication:
                 time.sleep(_FIRST_PAUSE_S * 2**number * random.random())  # noqa: S311
         self._closed = True
         self._in_doubt = False
-        for one in staged:
+        for one in self._staged:
             self.io.discard(one.outdated)
         for folder in self._folders.values():
             with suppress(OSError):
@@ -175,40 +176,42 @@ class IcebergPublication:
         self._closed = True
         if self._in_doubt:
             return  # the outcome is not known: delete nothing
-        self.io.discard(self.io.forget())
+        self._unstage()
         for folder in self._folders.values():
             shutil.rmtree(folder, ignore_errors=True)
         for draft in self._drafts.values():
             draft.discard_folder()
 
-    def _try(self, staged: list[Staged], *, inside: bool) -> None:
+    def _try(self, *, inside: bool) -> None:
         """Steps 2 and 3; with `inside`, step 2 within the SQL transaction."""
         if inside:
             with self.pointers.transaction(self.id) as sql:
-                self._stage(staged, sql.read())
-                self._swing(staged, sql)
+                self._stage(sql.read())
+                self._swing(sql)
             return
-        self._stage(staged, self.pointers.read())
-        if not staged and not self._record:
+        self._stage(self.pointers.read())
+        if not self._staged and not self._record:
             return
         with self.pointers.transaction(self.id) as sql:
-            self._swing(staged, sql)
+            self._swing(sql)
 
-    def _stage(self, staged: list[Staged], at: Mapping[str, str]) -> None:  # (2)
-        try:
-            for name in sorted(self._drafts):
-                one = self._drafts[name].stage(self.io, self.storage, at.get(name), self.id, self.snapshots)
-                if one is not None:
-                    staged.append(one)
-        except BaseException:
-            self.io.discard([*self.io.forget(), *(path for s in staged for path in s.written)])
-            raise
-        self.io.sync()
+    def _stage(self, at: Mapping[str, str]) -> None:  # (2)
+        for name in sorted(self._drafts):
+            one = self._drafts[name].stage(self.io, self.storage, at.get(name), self.id, self.snapshots)
+            if one is not None:
+                self._staged.append(one)
+        self._metadata += self.io.sync()
         crash.point("lake: metadata written")
 
-    def _swing(self, staged: list[Staged], sql: Transaction) -> None:  # (3)
-        sql.swing([s.swing for s in staged])
-        tables = {s.swing.name: s.swing.new for s in staged}
+    def _unstage(self) -> None:
+        """Remove what was staged; for certain nobody points to it."""
+        self.io.discard([*self.io.forget(), *self._metadata])
+        self._metadata.clear()
+        self._staged.clear()
+
+    def _swing(self, sql: Transaction) -> None:  # (3)
+        sql.swing([s.swing for s in self._staged])
+        tables = {s.swing.name: s.swing.new for s in self._staged}
         at = datetime.now(UTC).isoformat(timespec="microseconds")
         sql.journal(Entry(self.id, at, self.step, self._record, tables))
         self._in_doubt = True  # from here on only an answer of the catalog can tell
