@@ -79,9 +79,12 @@ def build(
     *,
     versioned: bool,
     proven: Collection[str] = (),
+    relation: str = SOURCE,
 ) -> Judgement:
-    """The statements for these source columns (by field name). Rules in `proven` hold already for every row."""
-    typed = _typed(dataset, columns, versioned=versioned)
+    """The statements for these source columns (by field name). Rules in `proven` hold already for every row.
+
+    `relation` is what stands behind FROM."""
+    typed = _typed(dataset, columns, relation, versioned=versioned)
     checks, warnings = _checks(dataset, columns, proven)
     extra = [f"({' OR '.join(c.predicate for c in checks) or 'false'}) AS {REFUSED}"]
     if warnings:
@@ -119,7 +122,7 @@ def _text(name: str) -> str:
     return quote(f"_hg_text_{name}")
 
 
-def _typed(dataset: Dataset, columns: Mapping[str, SourceColumn], *, versioned: bool) -> str:
+def _typed(dataset: Dataset, columns: Mapping[str, SourceColumn], relation: str, *, versioned: bool) -> str:
     parts = [ROW]
     for field in dataset.fields:
         one = columns[field.name]
@@ -129,7 +132,7 @@ def _typed(dataset: Dataset, columns: Mapping[str, SourceColumn], *, versioned: 
             parts.append(f"{one.text} AS {_text(field.name)}")
     if versioned:
         parts.append(VERSION)
-    return f"SELECT {', '.join(parts)} FROM {SOURCE}"
+    return f"SELECT {', '.join(parts)} FROM {relation}"
 
 
 def _checks(

@@ -18,6 +18,7 @@ from headgate.engines.duckdb.connection import Settings, connect
 from headgate.engines.duckdb.decoded import Decoded
 from headgate.engines.duckdb.files import open_parquet
 from headgate.engines.duckdb.history import silver_types, wanted_columns
+from headgate.engines.duckdb.json_lines import JsonDecoder
 from headgate.engines.duckdb.judgement import CONTENT, KEY, content_hash, key_columns
 from headgate.engines.duckdb.output import TableWriter, Written
 from headgate.engines.duckdb.pieces import Piece, partition_counts, read_piece, wanted_offsets
@@ -85,6 +86,7 @@ class Worker:
         self.versioned = VERSION in job.bronze_schema.names
         self.key = key_columns(job.dataset, versioned=self.versioned)
         self._wanted = wanted_offsets(job.only)
+        self._json_decoder: JsonDecoder | None = None
         self._typed = TypedDecoder(self.connection, job.dataset)
         self._held: dict[int, tuple[pa.Table | str, np.ndarray]] = {}
         self._held_bytes = 0
@@ -174,7 +176,12 @@ class Worker:
     def _decode(self, table: pa.Table) -> Decoded:
         if RAW not in table.column_names:
             return self._typed.decode(table)
-        raise NotImplementedError
+        return self._json().decode(table)
+
+    def _json(self) -> JsonDecoder:
+        if self._json_decoder is None:
+            self._json_decoder = JsonDecoder(self.connection, self.job.dataset)
+        return self._json_decoder
 
     def _refuse(self, refused: pa.Table) -> None:
         count = refused.num_rows

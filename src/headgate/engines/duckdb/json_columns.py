@@ -1,0 +1,231 @@
+"""What DuckDB makes of a line that has passed the gate: the structure to read it with, and the typed columns."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from headgate.contract.model import Dataset, Field, Kind, Type
+from headgate.contract.sql_columns import exact
+from headgate.contract.sql_names import item_of, key_of
+from headgate.contract.to_sql import Column, column, duckdb_type, literal, quote
+from headgate.engines.duckdb.judgement import FALSE, SourceColumn
+
+TEXT = "hg_text"  # the column that holds the line
+OBJECT = "hg_object"  # the column that holds the line read
+_SAFE_DIGITS = 15
+
+
+def structure(dataset: Dataset) -> str:
+    """The structure for json_transform: numbers that become decimals are read as floats, times as texts."""
+    return json.dumps({f.source_name: _wire(f) for f in dataset.fields if f.transform is None})
+
+
+def _wire(field: Field) -> Any:
+    if field.standardise:
+        return "VARCHAR"
+    return _wire_type(field.type)
+
+
+def _wire_type(of: Type) -> Any:
+    match of.kind:
+        case Kind.INTEGER:
+            return duckdb_type(of)
+        case Kind.NUMBER | Kind.DECIMAL:
+            return "DOUBLE"
+        case Kind.BOOLEAN | Kind.DATE:
+            return duckdb_type(of)
+        case Kind.OBJECT:
+            return {f.source_name: _wire(f) for f in of.fields}
+        case Kind.ARRAY:
+            return [_wire(item_of(of))]
+        case Kind.MAP:
+            inner = _wire(item_of(of))
+            # json_transform takes a map's types as text only.
+            return f"MAP(VARCHAR, {_text_of(inner)})"
+        case _:
+            return "VARCHAR"
+
+
+def _text_of(wire: Any) -> str:
+    if isinstance(wire, dict):
+        return "STRUCT(" + ", ".join(f"{quote(k)} {_text_of(v)}" for k, v in wire.items()) + ")"
+    if isinstance(wire, list):
+        return f"{_text_of(wire[0])}[]"
+    return str(wire)
+
+
+def columns(dataset: Dataset) -> dict[str, SourceColumn]:
+    """The typed columns over `hg_object`; what a transform reads stands beside it as texts by key."""
+    made = {}
+    for field in dataset.fields:
+        if field.transform is not None:
+            one = column(field, "", pa.string())
+            text = f"CAST(({field.transform}\n) AS VARCHAR)"
+        else:
+            sql = f"struct_extract({OBJECT}, {literal(field.source_name)})"
+            one = _column(field, sql, 0)
+            text = f"CAST({sql} AS VARCHAR)"
+        made[field.name] = SourceColumn(one, text)
+    return made
+
+
+def _column(field: Field, sql: str, depth: int) -> Column:
+    if field.standardise:
+        return column(field, sql, pa.string())
+    return _value(field.type, sql, depth)
+
+
+def _value(of: Type, sql: str, depth: int) -> Column:
+    match of.kind:
+        case Kind.STRING | Kind.INTEGER | Kind.BOOLEAN | Kind.DATE:
+            return Column(sql, FALSE)
+        case Kind.NUMBER:
+            one = Column(sql, FALSE) if of.bits == 64 else exact(of, f"CAST({sql} AS VARCHAR)", pa.string(), depth)
+            return Column(one.value, _any([one.bad, _vanished(sql)]))
+        case Kind.DECIMAL:
+            return _decimal(of, sql, depth)
+        case Kind.TIMESTAMP | Kind.TIME:
+            return _time(of, sql)
+        case Kind.BINARY:
+            return exact(of, sql, pa.string(), depth)
+        case Kind.OBJECT:
+            return _object(of, sql, depth)
+        case Kind.ARRAY:
+            return _array(of, sql, depth)
+        case Kind.MAP:
+            return _map(of, sql, depth)
+
+
+def _decimal(of: Type, sql: str, depth: int) -> Column:
+    if of.precision > _SAFE_DIGITS:
+        one = exact(of, sql, pa.float64(), depth)
+        return Column(one.value, _any([one.bad, _vanished(sql)]))
+    value = f"TRY_CAST({sql} AS {duckdb_type(of)})"
+    inexact = f"({sql} IS NOT NULL AND CAST({value} AS DOUBLE) IS DISTINCT FROM {sql})"
+    return Column(value, _any([inexact, _vanished(sql)]))
+
+
+def _vanished(sql: str) -> str:
+    """SQL: a float so small that the number in the text may have been another one, such as 1e-400."""
+    return f"(coalesce(abs({sql}) < 1e-290, false) AND regexp_matches({TEXT}, '[0-9][eE]-0*[0-9]{{3}}'))"
+
+
+def _time(of: Type, sql: str) -> Column:
+    """The gate has proven the grammar but for the number of digits behind the second, which the length tells."""
+    value = f"TRY_CAST({sql} AS {duckdb_type(of)})"
+    if of.kind is Kind.TIME:
+        short = f"strlen({sql}) <= 15"
+    elif of.zoned:
+        short = f"(strlen({sql}) <= 27 OR (strlen({sql}) <= 32 AND substr({sql}, -6, 1) IN ('+', '-')))"
+        short += f" AND year({value}) BETWEEN 1 AND 9999"
+    else:
+        short = f"strlen({sql}) <= 26"
+    return Column(value, f"({sql} IS NOT NULL AND ({value} IS NULL OR NOT ({short})))")
+
+
+def _any(bads: Sequence[str]) -> str:
+    real = [bad for bad in bads if bad != FALSE]
+    return f"({' OR '.join(real)})" if real else FALSE
+
+
+def _object(of: Type, sql: str, depth: int) -> Column:
+    members, bads, changed = [], [], False
+    for field in of.fields:
+        member = f"struct_extract({sql}, {literal(field.source_name)})"
+        one = _column(field, member, depth)
+        changed = changed or one.value != member or field.name != field.source_name
+        members.append(f"{literal(field.name)}: {one.value}")
+        bads.append(one.bad)
+    built = f"CASE WHEN {sql} IS NULL THEN NULL ELSE {{{', '.join(members)}}} END"
+    return Column(built if changed else sql, _any(bads))
+
+
+def _array(of: Type, sql: str, depth: int) -> Column:
+    each = f"hg_x{depth}"
+    one = _column(item_of(of), each, depth + 1)
+    bad = FALSE
+    if one.bad != FALSE:
+        bad = f"coalesce(list_bool_or(list_transform({sql}, lambda {each}: {one.bad})), false)"
+    value = sql if one.value == each else f"list_transform({sql}, lambda {each}: {one.value})"
+    return Column(value, bad)
+
+
+def _map(of: Type, sql: str, depth: int) -> Column:
+    each = f"hg_x{depth}"
+    one = _column(item_of(of), f"{each}.value", depth + 1)
+    key = exact(key_of(of).type, f"{each}.key", pa.string(), depth + 1)
+    entries = f"map_entries({sql})"
+    bad = FALSE
+    if (inner := _any([key.bad, one.bad])) != FALSE:
+        bad = f"coalesce(list_bool_or(list_transform({entries}, lambda {each}: {inner})), false)"
+    if (key.value, one.value) == (f"{each}.key", f"{each}.value"):
+        return Column(sql, bad)
+    pairs = f"list_transform({entries}, lambda {each}: {{'k': {key.value}, 'v': {one.value}}})"
+    return Column(f"CASE WHEN {sql} IS NULL THEN NULL ELSE map_from_entries({pairs}) END", bad)
+
+
+def transform_keys(connection: duckdb.DuckDBPyConnection, dataset: Dataset) -> list[str]:
+    """The keys that transforms read: the column names in their expressions."""
+    keys: dict[str, None] = {}
+    for field in dataset.fields:
+        if field.transform is None:
+            continue
+        row = connection.execute("SELECT json_serialize_sql(?)", [f"SELECT ({field.transform}\n)"]).fetchone()
+        waiting: list[Any] = [json.loads(row[0] if row else "{}")]
+        while waiting:
+            one = waiting.pop()
+            if isinstance(one, dict):
+                if one.get("class") == "COLUMN_REF":
+                    keys[str(one["column_names"][0])] = None
+                waiting.extend(one.values())
+            elif isinstance(one, list):
+                waiting.extend(one)
+    return sorted(keys)
+
+
+def key_texts(keys: Sequence[str]) -> str:
+    """SQL: the values of top-level keys as texts, each under its own name; begins with a comma when there are any."""
+    return "".join(f", json_extract_string({TEXT}, {literal(_path(key))}) AS {quote(key)}" for key in keys)
+
+
+def _path(key: str) -> str:
+    return '$."' + key.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def repeated_keys(dataset: Dataset) -> str:
+    """SQL over `hg_text`: some object of the contract has a key twice. Never NULL."""
+    paths = ["$", *_object_paths(Type(Kind.OBJECT, fields=dataset.fields), "$")]
+    tests = []
+    for path, many in ((p, "[*]" in p) for p in paths):
+        keys = f"json_keys({TEXT}, {literal(path)})" if path != "$" else f"json_keys({TEXT})"
+        if many:
+            tests.append(f"coalesce(list_bool_or(list_transform({keys}, lambda k: len(k) <> list_unique(k))), false)")
+        else:
+            tests.append(f"coalesce(len({keys}) <> list_unique({keys}), false)")
+    return f"({' OR '.join(tests)})"
+
+
+def _object_paths(of: Type, path: str) -> list[str]:
+    """JSON paths of the objects and maps below an object, arrays as [*], maps as .*"""
+    found: list[str] = []
+    for field in of.fields:
+        if field.transform is None:
+            found.extend(_paths_of(field.type, path + _path(field.source_name)[1:]))
+    return found
+
+
+def _paths_of(of: Type, path: str) -> list[str]:
+    match of.kind:
+        case Kind.OBJECT:
+            return [path, *_object_paths(of, path)]
+        case Kind.ARRAY:
+            return _paths_of(item_of(of).type, f"{path}[*]")
+        case Kind.MAP:
+            return [path, *_paths_of(item_of(of).type, f"{path}.*")]
+        case _:
+            return []

@@ -1,0 +1,297 @@
+"""Raw JSON bronze: a strict gate and one DuckDB statement for lines that surely fit, careful reading for the rest.
+
+    1. gate      msgspec decodes every line against the contract's types; what it refuses is set apart
+    2. numbers   lines with numbers too long for a float are set apart, unless the float prints the same
+    3. columns   DuckDB reads what is left, once, into typed columns, and checks the rules that the gate has not
+    4. care      what was set apart or breaks a rule is read again, exactly, for its values or its reasons
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from headgate.contract.model import Dataset, Field, Kind, Type
+from headgate.contract.sql_names import item_of
+from headgate.contract.to_arrow import arrow_type
+from headgate.contract.to_sql import Column, column, literal, quote
+from headgate.engines.duckdb import json_columns
+from headgate.engines.duckdb.decoded import (
+    DROPPED_SCHEMA,
+    REASON_TYPE,
+    REFUSED_SCHEMA,
+    Decoded,
+    take_dropped,
+    warned,
+    without_marks,
+)
+from headgate.engines.duckdb.json_careful import CarefulReader, Read
+from headgate.engines.duckdb.json_columns import OBJECT, TEXT
+from headgate.engines.duckdb.json_gate import REFUSALS, Gate
+from headgate.engines.duckdb.json_numbers import lines_with_long_numbers, survives
+from headgate.engines.duckdb.judgement import FALSE, REFUSED, ROW, SOURCE, Judgement, SourceColumn, build
+from headgate.errors import DefectError
+from headgate.ports.batch import INGESTED_AT, OFFSET, PARTITION, RAW
+
+_LINES = "hg_lines"
+_REPEATED = "hg_repeated"
+_MOST_FAILURES = 2  # of the strict reading in a row, after which it is not tried any more
+
+
+@dataclass(slots=True)
+class _Apart:
+    """Lines that need care: number -> the gate's refusal, or None when it let them through."""
+
+    lines: dict[int, str | None] = field(default_factory=dict)
+
+
+class JsonDecoder:
+    """Decodes pieces of JSON lines of one dataset."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, dataset: Dataset) -> None:
+        self.connection, self.dataset = connection, dataset
+        unknown = str(dataset.properties.get("unknown_fields") or "refuse")
+        self.keys = json_columns.transform_keys(connection, dataset)
+        self.gate = Gate(dataset, self.keys, unknown=unknown)
+        self.careful = CarefulReader(dataset, self.keys, unknown=unknown)
+        self.number_names, self.in_arrays, self.wide_decimals = _number_names(dataset, self.keys)
+        structure = literal(json_columns.structure(dataset))
+        columns = json_columns.columns(dataset)
+        texts = json_columns.key_texts(self.keys)
+        seen = f"{ROW}, {TEXT}{texts}"
+        strict = f"(SELECT {seen}, json_transform_strict({TEXT}, {structure}) AS {OBJECT} FROM {_LINES} WHERE strlen({TEXT}) > 0)"
+        lenient = f"(SELECT {seen}, json_transform({TEXT}, {structure}) AS {OBJECT} FROM {_LINES} WHERE strlen({TEXT}) > 0)"
+        self.strict = build(dataset, columns, versioned=False, proven=self.gate.proven, relation=strict)
+        self.lenient = build(dataset, columns, versioned=False, proven=self.gate.proven, relation=lenient)
+        self.exact = build(dataset, _careful_columns(dataset), versioned=False)
+        self.repeated = f"SELECT {ROW} FROM {_LINES} WHERE strlen({TEXT}) > 0 AND {json_columns.repeated_keys(dataset)}"
+        self._failures = 0
+
+    def decode(self, table: pa.Table) -> Decoded:
+        """The rows of a bronze table, judged."""
+        parts, start = [], 0
+        for chunk in table[RAW].chunks:
+            if len(chunk):
+                parts.append(self._chunk(table.slice(start, len(chunk)), chunk))
+                start += len(chunk)
+        if not parts:
+            return self._nothing(table)
+        return _joined(parts)
+
+    def _chunk(self, table: pa.Table, raw: pa.Array) -> Decoded:
+        data, offsets = _buffers(raw)
+        apart = self._gate(data, offsets)
+        self._set_long_numbers_apart(data, offsets, apart)
+        judged, judgement = self._columns(raw, apart)
+        refused = judged[REFUSED].to_numpy()
+        for number in judged[ROW].to_numpy()[refused].tolist():
+            apart.lines[number] = None
+        keep = ~refused
+        coordinates = table.select([PARTITION, OFFSET]).take(judged[ROW])
+        dropped = take_dropped(judged, judgement, coordinates, keep)
+        counted = warned(judged, judgement, keep)
+        fast = Decoded(without_marks(judged, coordinates), keep, REFUSED_SCHEMA.empty_table(), dropped, counted)
+        if judged.num_rows - int(refused.sum()) + len(apart.lines) != table.num_rows:
+            raise DefectError("lines were lost while typing them")
+        if not apart.lines:
+            return fast
+        return _joined([fast, self._care(table, apart)])
+
+    def _gate(self, data: np.ndarray, offsets: np.ndarray) -> _Apart:
+        """Step 1."""
+        apart = _Apart()
+        decode, view = self.gate.decode, memoryview(data)
+        edges = offsets.tolist()
+        start = edges[0]
+        for number in range(len(edges) - 1):
+            stop = edges[number + 1]
+            try:
+                decode(view[start:stop])
+            except REFUSALS as problem:
+                apart.lines[number] = str(problem)
+            start = stop
+        return apart
+
+    def _set_long_numbers_apart(self, data: np.ndarray, offsets: np.ndarray, apart: _Apart) -> None:
+        """Step 2."""
+        if not self.number_names:
+            return
+        view = memoryview(data)
+        for number in lines_with_long_numbers(data, offsets, in_arrays=self.in_arrays).tolist():
+            if number not in apart.lines:
+                line = bytes(view[offsets[number] : offsets[number + 1]])
+                if self.wide_decimals or not survives(line, self.number_names):
+                    apart.lines[number] = None
+
+    def _columns(self, raw: pa.Array, apart: _Apart) -> tuple[pa.Table, Judgement]:
+        """Step 3. Lines set apart are NULL in the bitmap, so nothing is copied."""
+        lines = pa.table({ROW: np.arange(len(raw), dtype=np.int64), TEXT: _as_text(raw, apart.lines)})
+        self.connection.register(_LINES, lines)
+        try:
+            if self._failures < _MOST_FAILURES:
+                try:
+                    judged = self.connection.sql(self.strict.select).to_arrow_table()
+                except duckdb.Error:  # a key is missing or comes twice somewhere
+                    self._failures += 1
+                else:
+                    self._failures = 0
+                    return judged, self.strict
+            repeated = self.connection.sql(self.repeated).to_arrow_table()[ROW].to_pylist()
+            if repeated:
+                apart.lines.update(dict.fromkeys(repeated))
+                lines = lines.set_column(1, TEXT, _as_text(raw, apart.lines))
+                self.connection.register(_LINES, lines)
+            return self.connection.sql(self.lenient.select).to_arrow_table(), self.lenient
+        finally:
+            self.connection.unregister(_LINES)
+
+    def _care(self, table: pa.Table, apart: _Apart) -> Decoded:
+        """Step 4."""
+        numbers = sorted(apart.lines)
+        lines = table.select([PARTITION, OFFSET, INGESTED_AT, RAW]).take(pa.array(numbers))
+        reads = [self.careful.read(line or b"", apart.lines[n]) for n, line in zip(numbers, lines[RAW].to_pylist(), strict=True)]
+        whole = np.array([read.whole for read in reads])
+        some = [read for read in reads if read.whole]
+        source = self._source(lines.filter(pa.array(whole)), some)
+        self.connection.register(SOURCE, source)
+        judged = self.connection.sql(self.exact.select).to_arrow_table()
+        reasons = self.connection.sql(f"{self.exact.explain} ORDER BY {ROW}").to_arrow_table()["reasons"].to_pylist()
+        self.connection.unregister(SOURCE)
+        for read, more in zip(some, reasons, strict=True):
+            read.reasons.extend(r for r in more if not (r["field"] in read.bad_paths and self._is_required(r["rule"])))
+        bad = np.array([bool(read.reasons) for read in reads])
+        coordinates = lines.filter(pa.array(whole))
+        keep = ~bad[whole]
+        dropped = take_dropped(judged, self.exact, coordinates, keep)
+        return Decoded(
+            without_marks(judged, coordinates),
+            keep,
+            _refused(lines.filter(pa.array(bad)), [r for r in reads if r.reasons]),
+            dropped,
+            warned(judged, self.exact, keep),
+        )
+
+    def _is_required(self, rule: str) -> bool:
+        return any(r.id == rule and r.check == "required" for r in self.dataset.rules)
+
+    def _source(self, lines: pa.Table, reads: Sequence[Read]) -> pa.Table:
+        """The relation of carefully read values: a typed column per field, a text per standardised one."""
+        columns: dict[str, Any] = {ROW: pa.array(np.arange(len(reads), dtype=np.int64))}
+        for one in self.dataset.fields:
+            if one.transform is not None:
+                continue
+            if one.standardise:
+                columns[_own(one)] = pa.array([r.texts[one.name] for r in reads], pa.string())
+            else:
+                columns[_own(one)] = pa.array([r.values[one.name] for r in reads], arrow_type(one.type))
+        source = pa.table(columns)
+        if not self.keys:
+            return source
+        lines = pa.table({ROW: columns[ROW], TEXT: lines[RAW].cast(pa.string())})
+        self.connection.register(_LINES, lines)
+        texts = self.connection.sql(
+            f"SELECT {json_columns.key_texts(self.keys)[2:]} FROM {_LINES} ORDER BY {ROW}"
+        ).to_arrow_table()
+        self.connection.unregister(_LINES)
+        for key in self.keys:
+            source = source.append_column(key, texts[key])
+        return source
+
+    def _nothing(self, table: pa.Table) -> Decoded:
+        self.connection.register(SOURCE, self._source(table.slice(0, 0), []))
+        judged = self.connection.sql(self.exact.select).to_arrow_table()
+        self.connection.unregister(SOURCE)
+        rows = without_marks(judged, table.slice(0, 0))
+        return Decoded(rows, np.empty(0, bool), REFUSED_SCHEMA.empty_table(), DROPPED_SCHEMA.empty_table(), Counter())
+
+
+def _own(one: Field) -> str:
+    return f"hg_own_{one.name}"
+
+
+def _careful_columns(dataset: Dataset) -> dict[str, SourceColumn]:
+    made = {}
+    for one in dataset.fields:
+        sql = quote(_own(one))
+        if one.transform is not None:
+            made[one.name] = SourceColumn(column(one, "", pa.string()), f"CAST(({one.transform}\n) AS VARCHAR)")
+        elif one.standardise:
+            made[one.name] = SourceColumn(column(one, sql, pa.string()), sql)
+        else:
+            made[one.name] = SourceColumn(Column(sql, FALSE), sql)
+    return made
+
+
+def _buffers(raw: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+    """The bytes of a binary array and the edges of its values within them, without copying."""
+    wide = pa.types.is_large_binary(raw.type)
+    _, edges, data = raw.buffers()
+    offsets = np.frombuffer(edges, np.int64 if wide else np.int32)[raw.offset : raw.offset + len(raw) + 1]
+    return np.frombuffer(data, np.uint8) if data is not None else np.empty(0, np.uint8), offsets
+
+
+def _as_text(raw: pa.Array, apart: dict[int, str | None]) -> pa.Array:
+    """The same bytes as texts (the gate has proven them), with the lines set apart as NULL."""
+    of = pa.large_string() if pa.types.is_large_binary(raw.type) else pa.string()
+    keep = np.ones(raw.offset + len(raw), bool)
+    keep[np.fromiter(apart, np.int64, len(apart)) + raw.offset] = False
+    bitmap = pa.py_buffer(np.packbits(keep, bitorder="little"))
+    return pa.Array.from_buffers(of, len(raw), [bitmap, *raw.buffers()[1:]], len(apart), raw.offset)
+
+
+def _refused(lines: pa.Table, reads: Sequence[Read]) -> pa.Table:
+    if not reads:
+        return REFUSED_SCHEMA.empty_table()
+    return pa.table(
+        [
+            lines[PARTITION],
+            lines[OFFSET],
+            lines[INGESTED_AT],
+            lines[RAW].cast(pa.binary()),
+            pa.array([r.reasons for r in reads], REASON_TYPE),
+        ],
+        schema=REFUSED_SCHEMA,
+    )
+
+
+def _joined(parts: Sequence[Decoded]) -> Decoded:
+    counted: Counter[str] = Counter()
+    for part in parts:
+        counted.update(part.warnings)
+    return Decoded(
+        pa.concat_tables([part.rows for part in parts]),
+        np.concatenate([part.keep for part in parts]),
+        pa.concat_tables([part.refused for part in parts]),
+        pa.concat_tables([part.dropped for part in parts]),
+        counted,
+    )
+
+
+def _number_names(dataset: Dataset, keys: Sequence[str]) -> tuple[frozenset[bytes], bool, bool]:
+    """Keys under which a number goes through a float, whether numbers stand in arrays, and
+    whether some decimal has more digits than a float holds for certain."""
+    names: set[bytes] = {key.encode() for key in keys}
+    arrays = wide = False
+
+    def visit(one: Field, *, item: bool) -> None:
+        nonlocal arrays, wide
+        of: Type = one.type
+        if of.kind in (Kind.NUMBER, Kind.DECIMAL) or (one.standardise and of.kind is not Kind.STRING):
+            names.add(one.source_name.encode())
+            arrays = arrays or item
+            wide = wide or of.precision > 15
+        for inner in of.fields:
+            visit(inner, item=False)
+        if of.kind in (Kind.ARRAY, Kind.MAP):
+            visit(item_of(of), item=True)
+
+    for one in dataset.fields:
+        if one.transform is None:
+            visit(one, item=False)
+    return frozenset(names), arrays, wide
