@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pyarrow as pa
 import pytest
-from rigs import small_lake as small
 
 from headgate.errors import PositionLost, StalePosition
 from headgate.stores.iceberg.catalog import open_catalog
+from rigs import small_lake as small
 
 TABLE = "bronze.orders"
 

@@ -9,10 +9,10 @@ import sys
 import threading
 
 import pytest
-from rigs import iceberg_reader
-from rigs import small_lake as small
 
 from headgate.errors import CommitConflict, StalePosition
+from rigs import iceberg_reader
+from rigs import small_lake as small
 
 TABLES = ("bronze.orders", "silver.orders")
 POINTS = {
@@ -75,7 +75,12 @@ def test_killed_at_any_point_the_lake_is_old_or_new_never_torn(lake, point):
     child = worker(lake, "once", HEADGATE_CRASH=point)
     child.communicate()
     name, _, nth = point.partition("@")
-    once_only = name in ("lake: data files written", "lake: metadata written", "lake: before sql commit", "lake: after sql")
+    once_only = name in (
+        "lake: data files written",
+        "lake: metadata written",
+        "lake: before sql commit",
+        "lake: after sql",
+    )
     expected = "new" if nth and once_only else POINTS[name]
     assert child.returncode == (0 if nth and once_only else -signal.SIGKILL)
     rows = list(range(5)) if expected == "old" else list(range(5, 12))
@@ -97,7 +102,11 @@ def test_every_crash_point_of_the_store_is_tested():
 
     import headgate.stores.iceberg as store
 
-    found = {p for f in Path(store.__file__).parent.glob("*.py") for p in re.findall(r'crash\.point\("(.+?)"\)', f.read_text())}
+    found = {
+        p
+        for f in Path(store.__file__).parent.glob("*.py")
+        for p in re.findall(r'crash\.point\("(.+?)"\)', f.read_text())
+    }
     assert found == set(POINTS)
 
 

@@ -7,11 +7,11 @@ import shutil
 import duckdb
 import pyarrow as pa
 import pytest
-from rigs import small_lake as small
 
 from headgate.errors import CommitConflict, DefectError, FixInputError, StalePosition
 from headgate.ports.batch import Position
 from headgate.stores.iceberg import peek
+from rigs import small_lake as small
 
 TABLES = ("bronze.orders", "silver.orders")
 
@@ -94,9 +94,13 @@ def test_leaving_without_commit_removes_what_was_written(lake):
         publication.ensure(small.spec("silver.orders"))
         publication.write("silver.orders", [small.rows(0, 5, 3)])
         publication.write("bronze.orders", [small.rows(0, 5, 3)])
-    with pytest.raises(RuntimeError), lake.publication("land") as publication:
-        publication.write("bronze.orders", [small.rows(0, 5, 3)])
+
+    def broken():
+        yield small.rows(0, 5, 3)
         raise RuntimeError
+
+    with lake.publication("land") as publication, pytest.raises(RuntimeError):
+        publication.write("bronze.orders", broken())
     assert small.files_under(lake) == before
     assert lake.cut().names() == ["bronze.orders"]
     with pytest.raises(DefectError):

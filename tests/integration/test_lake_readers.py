@@ -13,11 +13,11 @@ import pyiceberg.catalog
 import pytest
 from pyiceberg.io.pyarrow import PyArrowFileIO
 from pyiceberg.table import StaticTable
-from rigs import iceberg_reader
-from rigs import small_lake as small
 
 from headgate.ports.store import TableSpec
 from headgate.stores.iceberg.catalog import open_catalog
+from rigs import iceberg_reader
+from rigs import small_lake as small
 
 TABLE = "bronze.orders"
 EVERY_TYPE = pa.schema(
@@ -82,7 +82,13 @@ def ours(lake):
 
 @pytest.mark.parametrize(
     "partition",
-    [(), (("day", "month"),), (("text", "identity"),), (("k", "bucket[4]"),), (("instant", "hour"), ("d9", "identity"))],
+    [
+        (),
+        (("day", "month"),),
+        (("text", "identity"),),
+        (("k", "bucket[4]"),),
+        (("instant", "hour"), ("d9", "identity")),
+    ],
     ids=str,
 )
 def test_every_type_and_partition_reads_the_same_everywhere(lake, partition):
@@ -93,7 +99,9 @@ def test_every_type_and_partition_reads_the_same_everywhere(lake, partition):
     assert [{**row, "list": row["list"] or None} for row in theirs.to_pylist()] == [ROW, NULLS]  # it reads NULL as []
     assert table.schema().identifier_field_names() == {"k"}
     assert table.schema().find_field("k").doc == "the key"
-    (answer,) = iceberg_reader.ask({"t": view.location}, "select k, i32, d9, d38, day, wall, instant, text, list, map from t order by k")
+    (answer,) = iceberg_reader.ask(
+        {"t": view.location}, "select k, i32, d9, d38, day, wall, instant, text, list, map from t order by k"
+    )
     assert answer == [
         [
             "1",
@@ -112,20 +120,29 @@ def test_every_type_and_partition_reads_the_same_everywhere(lake, partition):
 
 
 def test_filters_of_others_find_every_row_by_our_bounds_and_partitions(lake):
-    schema = pa.schema([pa.field("n", pa.int64()), pa.field("text", pa.string()), pa.field("at", pa.timestamp("us", tz="UTC"))])
-    rows = [{"n": n, "text": chr(0x10FFFF) * 20 if n == 7 else f"{n:020d}", "at": small.DAY.replace(day=1 + n)} for n in range(10)]
+    schema = pa.schema(
+        [pa.field("n", pa.int64()), pa.field("text", pa.string()), pa.field("at", pa.timestamp("us", tz="UTC"))]
+    )
+    rows = [
+        {"n": n, "text": chr(0x10FFFF) * 20 if n == 7 else f"{n:020d}", "at": small.DAY.replace(day=1 + n)}
+        for n in range(10)
+    ]
     view = put(lake, schema, rows, partition=(("at", "day"), ("n", "bucket[3]")))
     table = StaticTable.from_metadata(view.location)
     queries = []
     for n, row in enumerate(rows):
         assert table.scan(f"n = {n} and at >= '{row['at'].isoformat()}'").to_arrow().num_rows == 1
         assert table.scan(f"text = '{row['text']}'").to_arrow().num_rows == 1
-        queries += [f"""select count(*) from t where n = {n} and text = '{row["text"]}' and "at" = '{row["at"].isoformat()}'"""]
+        queries += [
+            f"""select count(*) from t where n = {n} and text = '{row["text"]}' and "at" = '{row["at"].isoformat()}'"""
+        ]
     assert iceberg_reader.ask({"t": view.location}, *queries) == [[["1"]]] * 10
 
 
 def test_a_widened_table_reads_the_same_everywhere(lake):
-    old = pa.schema([pa.field("n", pa.int32(), nullable=False), pa.field("x", pa.float32()), pa.field("d", pa.decimal128(9, 2))])
+    old = pa.schema(
+        [pa.field("n", pa.int32(), nullable=False), pa.field("x", pa.float32()), pa.field("d", pa.decimal128(9, 2))]
+    )
     new = pa.schema(
         [
             pa.field("n", pa.int64()),
@@ -141,7 +158,10 @@ def test_a_widened_table_reads_the_same_everywhere(lake):
         {"n": 2**40, "x": 0.1, "d": Decimal("9999999999.99"), "more": {"a": "b"}},
     ]
     assert ours(lake) == expected
-    assert [(f.lower["n"], f.upper["d"]) for f in view.files()] == [(1, Decimal("1.25")), (2**40, Decimal("9999999999.99"))]
+    assert [(f.lower["n"], f.upper["d"]) for f in view.files()] == [
+        (1, Decimal("1.25")),
+        (2**40, Decimal("9999999999.99")),
+    ]
     assert StaticTable.from_metadata(view.location).scan().to_arrow().sort_by("n").to_pylist() == expected
     assert iceberg_reader.ask({"t": view.location}, "select n, d, more.a from t where n >= 1 order by n") == [
         [["1", "1.25", None], [str(2**40), "9999999999.99", "b"]]
@@ -181,8 +201,13 @@ def test_the_catalog_is_laid_out_as_pyicebergs_and_spark_jdbc_lay_it_out(lake):
     small.publish(lake, 0, 1)
     for model in ("iceberg_tables", "iceberg_namespace_properties"):
         body = source.split(f'__tablename__ = "{model}"')[1].split("class ")[0]
-        declared = re.findall(r"^    (\w+): Mapped\[.*?\] = mapped_column\(String\((\d+)\), nullable=(\w+)(.*)\)$", body, re.MULTILINE)
-        wanted = [(n, f"VARCHAR({size})", int(null == "False"), int("primary_key=True" in rest)) for n, size, null, rest in declared]
+        declared = re.findall(
+            r"^    (\w+): Mapped\[.*?\] = mapped_column\(String\((\d+)\), nullable=(\w+)(.*)\)$", body, re.MULTILINE
+        )
+        wanted = [
+            (n, f"VARCHAR({size})", int(null == "False"), int("primary_key=True" in rest))
+            for n, size, null, rest in declared
+        ]
         with closing(sqlite3.connect(lake.settings.warehouse / "catalog.db")) as connection:
             have = connection.execute(f"pragma table_info({model})").fetchall()
             rows = connection.execute(f"select * from {model}").fetchall()
@@ -220,4 +245,9 @@ def test_paths_with_blanks_and_letters_beyond_ascii_are_read_by_others(tmp_path)
     small.publish(lake, 0, 3)
     view = lake.cut().table(TABLE)
     assert iceberg_reader.ask({"t": view.location}, "select count(*) from t") == [[["3"]]]
-    assert StaticTable.from_metadata(view.location, {"py-io-impl": f"{PyArrowFileIO.__module__}.PyArrowFileIO"}).scan().count() == 3
+    assert (
+        StaticTable.from_metadata(view.location, {"py-io-impl": f"{PyArrowFileIO.__module__}.PyArrowFileIO"})
+        .scan()
+        .count()
+        == 3
+    )

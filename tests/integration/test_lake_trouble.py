@@ -9,10 +9,10 @@ import sys
 from contextlib import closing
 
 import pytest
-from rigs import small_lake as small
 
 from headgate.errors import FixInputError, OutcomeUnknownError, StoreUnavailable
 from headgate.stores.iceberg.sqlite_catalog import Sqlite
+from rigs import small_lake as small
 
 TABLE = "bronze.orders"
 

@@ -41,7 +41,17 @@ def python() -> Path:
     fresh = HOME.with_name(f"iceberg-reader.{os.getpid()}")
     shutil.rmtree(fresh, ignore_errors=True)
     subprocess.run([uv, "venv", "-q", "--python", sys.executable, str(fresh)], check=True)
-    install = [uv, "pip", "install", "-q", "--require-hashes", "--python", str(fresh / "bin" / "python"), "-r", str(LOCK)]
+    install = [
+        uv,
+        "pip",
+        "install",
+        "-q",
+        "--require-hashes",
+        "--python",
+        str(fresh / "bin" / "python"),
+        "-r",
+        str(LOCK),
+    ]
     subprocess.run(install, check=True)
     (fresh / "lock.txt").write_text(LOCK.read_text())
     shutil.rmtree(HOME, ignore_errors=True)

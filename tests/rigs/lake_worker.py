@@ -14,10 +14,9 @@ import resource
 import sys
 from pathlib import Path
 
-from rigs import small_lake as small
-
 from headgate.errors import CommitConflict, HeadgateError, StalePosition
 from headgate.stores.iceberg import open_lake
+from rigs import small_lake as small
 
 
 def race(lake, first, second, rounds):

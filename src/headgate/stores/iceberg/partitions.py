@@ -51,7 +51,8 @@ class _Axis:
             case DayTransform():
                 return column.cast(pa.date32(), safe=False).cast(pa.int32())
             case HourTransform():
-                return pc.floor(pc.divide(column.cast(pa.int64()).cast(pa.float64()), float(_HOUR_US))).cast(pa.int64())
+                wall = column.cast(pa.int64()).cast(pa.timestamp("us"))
+                return pc.divide(pc.floor_temporal(wall, unit="hour").cast(pa.int64()), _HOUR_US)
             case transform:
                 encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
                 bucket = transform.transform(self.kind)
