@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from headgate.contract.model import Server
 from headgate.errors import FixInputError
 
 
@@ -24,7 +25,7 @@ def contract_from(url: str) -> str:
 
 def _from_postgres(url: str) -> str:
     from headgate.contract.write import contract_yaml
-    from headgate.sources import postgres
+    from headgate.sources import postgres_discover
 
     parts = urlsplit(url)
     if parts.password:
@@ -36,10 +37,23 @@ def _from_postgres(url: str) -> str:
     options |= {key: value for key, value in named.items() if value}
     table = (asked.get("table") or [""])[-1]
     if not table:
-        names = postgres.tables(options)
-        raise FixInputError("which table?", where=url, hint="add ?table=NAME; there are: " + ", ".join(names[:30]))
-    found = postgres.discover(options, table)
-    return contract_yaml(**found)
+        known = ", ".join(f"{t.schema}.{t.name}" for t in postgres_discover.tables(options)[:30])
+        raise FixInputError("which table?", where=url, hint=f"add ?table=NAME; there are: {known}")
+    found = postgres_discover.discover(options, table)
+    host, port = options.get("host", "localhost"), options.get("port", 5432)
+    server = Server(
+        "source", "postgres", {"host": host, "port": port, "database": options["database"], "schema": found.schema}
+    )
+    return contract_yaml(
+        found.name,
+        found.fields,
+        server,
+        physical_name=found.name,
+        physical_type="table",
+        physical_types=found.physical_types,
+        description=found.description,
+        order=[found.watermark] if found.watermark else [],
+    )
 
 
 def _from_files(path: str) -> str:
