@@ -1,4 +1,5 @@
-"""`headgate` with a planted fault (HEADGATE_FAULT=name), or telling its crash points (HEADGATE_TRACE=file).
+"""`headgate` with a planted fault (HEADGATE_FAULT=name), telling its crash points (HEADGATE_TRACE=file), or stopping
+itself at one (HEADGATE_STOP=name, after writing the name to HEADGATE_STOP_FIFO) until somebody wakes it up.
 
 For tests only: the product knows nothing of either. Called as `python tests/chaos/launch.py run -p DIR`.
 """
@@ -6,6 +7,7 @@ For tests only: the product knows nothing of either. Called as `python tests/cha
 from __future__ import annotations
 
 import os
+import signal
 
 import planted
 
@@ -24,9 +26,27 @@ def trace(path: str) -> None:
     crash.point = told
 
 
+def stop(wanted: str, fifo: str) -> None:
+    """SIGSTOP to itself when it first passes a crash point."""
+    real = crash.point
+
+    def stopping(name: str) -> None:
+        nonlocal wanted
+        if name == wanted:
+            wanted = ""
+            with open(fifo, "w", encoding="utf-8") as file:
+                file.write(name)
+            os.kill(os.getpid(), signal.SIGSTOP)
+        real(name)
+
+    crash.point = stopping
+
+
 if __name__ == "__main__":
     if os.environ.get("HEADGATE_TRACE"):
         trace(os.environ["HEADGATE_TRACE"])
+    if os.environ.get("HEADGATE_STOP"):
+        stop(os.environ["HEADGATE_STOP"], os.environ["HEADGATE_STOP_FIFO"])
     planted.apply()
     from headgate.cli.main import main
 

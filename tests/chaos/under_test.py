@@ -21,7 +21,7 @@ apiVersion: v3.2.0
 kind: DataContract
 id: chaos.orders
 name: orders
-version: 1.0.0
+version: 1.{version}.0
 status: active
 servers:
 {server}
@@ -31,7 +31,7 @@ schema:
     physicalType: table
     properties:
       - {{name: id, logicalType: integer, primaryKey: true, primaryKeyPosition: 1, required: true}}
-      - {{name: quantity, logicalType: integer, required: true, logicalTypeOptions: {{minimum: 0}}}}
+      - {{name: quantity, logicalType: integer, required: true{limits}}}
       - {{name: note, logicalType: string}}
       - {{name: updated_at, logicalType: timestamp, physicalType: timestamptz, required: true}}
     customProperties:
@@ -65,20 +65,28 @@ class UnderTest:
     server: str
     read: str = "{}"
     env: dict[str, str] = field(default_factory=dict)
+    version: int = -1
 
     def write(self) -> UnderTest:
         """Make the project."""
         (self.folder / "contracts").mkdir(parents=True)
         (self.folder / "models").mkdir()
-        (self.folder / "contracts" / "orders.odcs.yaml").write_text(CONTRACT.format(server=self.server))
+        self.write_contract(minimum=0)
         (self.folder / "models" / "totals.sql").write_text(MODEL)
         (self.folder / "headgate.yaml").write_text(f"datasets:\n  orders:\n    read: {self.read}\n")
         return self
 
+    def write_contract(self, minimum: int) -> None:
+        """A new version of the contract with another least quantity."""
+        self.version += 1
+        limits = f", logicalTypeOptions: {{minimum: {minimum}}}"
+        text = CONTRACT.format(server=self.server, version=self.version, limits=limits)
+        (self.folder / "contracts" / "orders.odcs.yaml").write_text(text)
+
     def begin(self, *command: str, env: dict[str, str] | None = None, limits=None) -> subprocess.Popen:
         """Start a command in a process group of its own."""
         more = {**self.env, **(env or {})}
-        through_launcher = more.keys() & {"HEADGATE_TRACE", "HEADGATE_FAULT"} or "HEADGATE_FAULT" in os.environ
+        through_launcher = more.keys() & {"HEADGATE_TRACE", "HEADGATE_STOP"} or "HEADGATE_FAULT" in os.environ
         program = [str(HERE / "launch.py")] if through_launcher else ["-m", "headgate"]
         return subprocess.Popen(
             [sys.executable, *program, *command, "-p", str(self.folder)],

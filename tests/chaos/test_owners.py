@@ -1,0 +1,55 @@
+"""Two processes on one lake: one wins, the other says so, and no row stands twice."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+
+from under_test import finish, kill
+
+LOST = {0, 3, 5}  # nothing left to do, somebody was faster, stopped to protect data
+
+
+def test_of_two_runs_at_once_one_wins(case, rng):
+    ends = []
+    for _ in range(3):
+        case.change()
+        started = time.monotonic()
+        both = [case.project.begin("run") for _ in range(2)]
+        done = [finish(process, started) for process in both]
+        codes = [one.code for one in done]
+        assert 0 in codes or set(codes) <= {3, 5}, [one.err[-1000:] for one in done]
+        for one in done:
+            assert one.code in LOST, one.err[-3000:]
+            assert one.code == 0 or "stale-position" in one.err or "commit-conflict" in one.err, one.err
+        ends.append(codes)
+        case.project.recover()
+        case.check()
+    print(f"exit codes: {ends}")
+    case.finish()
+
+
+def test_a_run_stopped_in_its_commit_adds_nothing_when_it_wakes_up(case, rng, tmp_path):
+    """A zombie: frozen with rows written and not published, overtaken, thawed."""
+    case.project.recover()
+    for point in ("land: rows written, position not", "refine: files written, not published"):
+        case.change()
+        fifo = tmp_path / f"stopped {len(point)}"
+        os.mkfifo(fifo)
+        zombie = case.project.begin("run", env={"HEADGATE_STOP": point, "HEADGATE_STOP_FIFO": str(fifo)})
+        waiting = threading.Timer(60, kill, [zombie])
+        waiting.start()
+        with open(fifo) as told:  # returns when the zombie is about to stop itself
+            assert told.read() == point
+        waiting.cancel()
+        started = time.monotonic()
+        case.project.recover()
+        os.killpg(zombie.pid, signal.SIGCONT)
+        done = finish(zombie, started)
+        assert done.code in {3, 5}, f"the zombie ended with {done.code}: {done.err[-2000:]}"
+        assert "stale-position" in done.err or "commit-conflict" in done.err, done.err
+        case.project.recover()
+        case.check()
+    case.finish()
