@@ -36,6 +36,7 @@ import report
 
 HERE = Path(__file__).resolve().parent
 DATASET = "transactions"
+VERDICTS = ("accepted", "quarantined", *report.LEDGER)
 OLD_PATTERN = "AMAZONFEE|BANK CHARGES)$'"
 NEW_PATTERN = r"AMAZONFEE|BANK CHARGES|DCGS[0-9A-Z]+|GIFT_\d{4}_\d{2})$'"
 TOLD = "Dotcomgiftshop sells through us: its articles DCGS… and its gift vouchers are real sales."
@@ -211,7 +212,7 @@ class Demo:
         equation = {k: account[k] for k in ("bronze", "silver", "quarantine", "ledger", "pending")}
         self.table("", [{**equation, "account": account["state"]}])
         answers = self._answers(headgate, lines)
-        verdicts = {r["verdict"]: int(r["rows"]) for r in answers.pop("verdicts")}
+        verdicts = dict.fromkeys(VERDICTS, 0) | {r["verdict"]: int(r["rows"]) for r in answers.pop("verdicts")}
         bronze = answers.pop("bronze")[0]
         value = plain(Decimal(bronze["value"] or 0))
         self.say("Gold", "Tables for people.")

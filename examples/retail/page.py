@@ -29,7 +29,7 @@ body {
   color: var(--ink);
   font: 15px/1.5 system-ui, -apple-system, "Segoe UI", sans-serif;
 }
-main { max-width: 1120px; margin: 0 auto; padding: 36px 20px 60px; }
+main { max-width: 1160px; margin: 0 auto; padding: 36px 20px 60px; }
 header h1 { font-size: clamp(1.6rem, 4vw, 2.4rem); line-height: 1.15; margin: 0 0 10px; letter-spacing: -.02em; }
 header p { color: var(--soft); margin: 0 0 24px; max-width: 46rem; font-size: 1.05rem; }
 .figures {
@@ -108,10 +108,10 @@ g:hover > .up { opacity: 1; } g:hover > .down { opacity: 1; }
 .tall { gap: 19px; margin-top: 16px; } .tall .what small { display: block; margin-left: 0; }
 table { border-collapse: collapse; width: 100%; font-size: .88rem; }
 th { text-align: left; color: var(--soft); font-weight: 600; white-space: nowrap; }
-td.wide { min-width: 15rem; }
+td.wide { min-width: 11rem; }
 td { white-space: nowrap; }
 td.wide { white-space: normal; }
-th, td { padding: 6px 14px 6px 0; border-bottom: 1px solid var(--line); vertical-align: top; }
+th, td { padding: 6px 12px 6px 0; border-bottom: 1px solid var(--line); vertical-align: top; }
 tbody tr:last-child td { border-bottom: 0; }
 .n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .equation { font-size: clamp(1rem, 2.6vw, 1.35rem); margin: 10px 0; }

@@ -35,7 +35,9 @@ class RunLine:
         """From a run record."""
         one = next(d for d in record["datasets"] if d["name"] == dataset)
         built, partly = record.get("models", {}), record.get("models_partly", {})
-        gold = f"{len(built)} models" + "".join(f", {days} days" for days in partly.values())
+        gold = f"{len(built)} models" + "".join(
+            f" ({days:,} {'day' if days == 1 else 'days'})" for days in partly.values()
+        )
         return cls(
             name=name,
             what=what,
