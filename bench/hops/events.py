@@ -14,22 +14,44 @@ from bench.report import Figure, figure
 EVENTS = int(os.environ.get("BENCH_EVENTS", "2000000"))
 _TUTORIAL = """
 import json, sys
-seen, good, bad = set(), open(sys.argv[2] + "/good.ndjson", "w"), open(sys.argv[2] + "/bad.ndjson", "w")
+from datetime import datetime
+import pyarrow as pa, pyarrow.parquet as pq
+source, folder = sys.argv[1:3]
 types = {"order_created", "payment_authorized", "order_shipped", "order_delivered", "order_cancelled"}
-for line in open(sys.argv[1], encoding="utf-8"):
-    try:
-        event = json.loads(line)
-        payload = event["payload"]
-        ok = (event["event_type"] in types and event["tenant_id"] and isinstance(event["user_id"], str)
-              and isinstance(payload["amount"], (int, float)) and payload["amount"] >= 0
-              and all(isinstance(item["qty"], int) for item in payload["items"]))
-    except (ValueError, KeyError, TypeError):
-        ok = False
-    if not ok:
-        bad.write(line)
-    elif event["event_id"] not in seen:
-        seen.add(event["event_id"])
-        good.write(json.dumps(event) + "\\n")
+texts = ("event_id event_type event_time ingest_time tenant_id user_id session_id source_system environment record_source checksum").split()
+text, instant = pa.string(), pa.timestamp("us", tz="UTC")
+item = pa.struct([("sku", text), ("qty", pa.int32()), ("price", pa.float64())])
+address = pa.struct([(name, text) for name in ("street", "city", "zip", "country")])
+payload = pa.struct([("order_id", text), ("amount", pa.float64()), ("currency", text), ("items", pa.list_(item)), ("address", address)])
+schema = pa.schema([(n, instant if n.endswith("_time") else text) for n in texts] + [("schema_version", pa.int32()), ("payload", payload)])
+
+def moment(value):
+    return datetime.fromisoformat(value.replace("Z", "+00:00"))
+
+def fine(event):
+    body = event["payload"]
+    return (all(type(event[name]) is str for name in texts) and event["event_type"] in types and type(event["schema_version"]) is int
+            and type(body["amount"]) in (int, float) and body["amount"] >= 0 and all(type(i["qty"]) is int for i in body["items"]))
+
+seen, rows = set(), []
+with open(source, "rb") as lines, open(folder + "/bad.ndjson", "wb") as bad, pq.ParquetWriter(folder + "/good.parquet", schema, compression="zstd") as good:
+    for line in lines:
+        try:
+            event = json.loads(line)
+            ok = fine(event)
+            event["event_time"], event["ingest_time"] = moment(event["event_time"]), moment(event["ingest_time"])
+        except (ValueError, KeyError, TypeError):
+            ok = False
+        if not ok:
+            bad.write(line)
+        elif event["event_id"] not in seen:
+            seen.add(event["event_id"])
+            rows.append(event)
+            if len(rows) == 50_000:
+                good.write_table(pa.Table.from_pylist(rows, schema))
+                rows.clear()
+    if rows:
+        good.write_table(pa.Table.from_pylist(rows, schema))
 """
 
 
