@@ -12,7 +12,7 @@ The grammars (digits are ASCII, nothing may stand before or behind):
     boolean    true, false, t, f in any case
     date       YYYY-MM-DD, years 0001 to 9999
     time       HH:MM:SS[.f], to 23:59:59.999999
-    timestamp  date, one `T` or blank, time; zoned: then Z or +hh[:mm[:ss]] (the colons may be missing). A zoned text
+    timestamp  date, one `T` or blank, time; zoned: then Z, +hh, +hhmm, +hh:mm or +hh:mm:ss. A zoned text
                is never a timestamp without zone, nor the other way round: the contract would change its meaning.
     binary     PostgreSQL's \x and pairs of hexadecimal digits
 
@@ -26,7 +26,7 @@ from headgate.contract.sql_names import duckdb_type, text_literal
 
 _DATE = r"(?:000[1-9]|00[1-9][0-9]|0[1-9][0-9]{2}|[1-9][0-9]{3})-[0-9]{2}-[0-9]{2}"
 _TIME = r"(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,6}0*)?"
-_ZONE = r"(?:Z|[+-](?:0[0-9]|1[0-5])(?::?[0-5][0-9](?::?[0-5][0-9])?)?)"
+_ZONE = r"(?:Z|[+-](?:0[0-9]|1[0-5])(?:[0-5][0-9]|:[0-5][0-9](?::[0-5][0-9])?)?)"
 _NUMBER = r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,9})?"
 _GRAMMAR = {
     Kind.INTEGER: r"[+-]?[0-9]+",
