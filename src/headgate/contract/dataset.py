@@ -41,10 +41,11 @@ def dataset_of(part: Part, contract_id: str, contract_version: str, *, old: bool
     if problem:
         part.error(problem, "give the source's name as `physicalName`, and another as `name`", "name")
     if not part.list("properties"):
-        part.error(f"dataset `{name}` has no fields", "list them under `properties`", "name")
+        at = "properties" if "properties" in part else "name"
+        part.error(f"dataset `{name}` has no fields", "list them under `properties`", at)
         return None
     fields = fields_of(part, old=old)
-    parts = {below.value.get("name"): below for below in part.parts("properties")}
+    parts = part.named("properties")
     _check_paths(part, fields, parts)
     quality = Quality()
     declared: list[Rule] = []
@@ -92,7 +93,7 @@ def _read_below(one: Field, part: Part | None, path: str, quality: Quality, *, n
         _read_below(below, inner, inner_path, quality, nested=True)
 
 
-def _check_paths(part: Part, fields: tuple[Field, ...], parts: Mapping[Any, Part]) -> None:
+def _check_paths(part: Part, fields: tuple[Field, ...], parts: Mapping[str, Part]) -> None:
     """A field `a.b` beside an object `a` that holds `b` could not be told apart in rules."""
     for one in fields:
         stem, dot, rest = one.name.partition(".")
@@ -112,7 +113,7 @@ def _check_fields_known(part: Part, quality: Quality, fields: tuple[Field, ...])
                 part.complaints.error(place, message, did_you_mean(name, names), "unknown-name")
 
 
-def _key(part: Part, fields: tuple[Field, ...], parts: Mapping[Any, Part]) -> tuple[str, ...]:
+def _key(part: Part, fields: tuple[Field, ...], parts: Mapping[str, Part]) -> tuple[str, ...]:
     """Key fields by position; those without one in the order written."""
     chosen = [one for one in fields if one.key_position is not None]
     positions = [one.key_position for one in chosen if one.key_position]

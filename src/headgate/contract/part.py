@@ -133,6 +133,15 @@ class Part:
                 message = f"each entry of {name_of(path)} must be a mapping, not {shown(given)}"
                 self.complaints.error(place, message, None, _CODE)
 
+    def named(self, name: str) -> dict[str, Part]:
+        """The mappings in the list below that name, by their own `name`; the first of each."""
+        found: dict[str, Part] = {}
+        for entry in self.parts(name):
+            called = entry.value.get("name")
+            if isinstance(called, str):
+                found.setdefault(called, entry)
+        return found
+
     def custom(self, prefix: str) -> dict[str, Part]:
         """Entries of `customProperties` whose name has the prefix: rest of the name -> the entry."""
         found: dict[str, Part] = {}

@@ -60,7 +60,7 @@ def children(one: Field, part: Part | None, path: str) -> Iterator[tuple[Field, 
     """The fields right below a field, where they are written, and their paths (`a[]`: items, values of a map)."""
     match one.type.kind:
         case Kind.OBJECT:
-            parts = {inner.value.get("name"): inner for inner in part.parts("properties")} if part else {}
+            parts = part.named("properties") if part else {}
             for below in one.type.fields:
                 yield below, parts.get(below.name), f"{path}.{below.name}"
         case Kind.ARRAY if one.type.item is not None:

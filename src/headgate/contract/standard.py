@@ -63,6 +63,9 @@ def _told(document: Document, error: Any, path: tuple[Step, ...]) -> Iterator[Co
     place = document.place(path)
     what = name_of(path)
     if name == "required":
+        # Where logicalType is absent the schema tries all types, `map` among them; the absence is told elsewhere.
+        if kind.property == "map" and "logicalType" not in error.instance:
+            return
         yield missing(place, kind.property, path)
     elif name == "enum":
         given = error.instance

@@ -128,7 +128,7 @@ CASES = {
         "`a.b` is also `b` inside `a`",
     ),
     # types
-    "no fields": (HEAD + "schema:\n  - {name: §d, properties: []}\n", "dataset `d` has no fields"),
+    "no fields": (HEAD + "schema:\n  - {name: d, properties: §[]}\n", "dataset `d` has no fields"),
     "no dataset": (HEAD + "§schema: []\n", "describes no dataset"),
     "no logicalType": (field("§{name: a}"), "`logicalType` is missing"),
     "unknown logicalType": (field("{name: a, logicalType: §strng}"), "unknown logicalType `strng`"),
