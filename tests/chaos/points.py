@@ -28,7 +28,7 @@ def crash_points() -> list[Point]:
             place = f"{path.relative_to(root)}:{node.lineno}"
             argument = node.args[0] if len(node.args) == 1 else None
             if not (isinstance(argument, ast.Constant) and isinstance(argument.value, str)):
-                raise SyntaxError(f"{place}: the name of a crash point must be a literal text")
+                raise SyntaxError(f"{place}: the name of a crash point must be a literal text")  # noqa: TRY004
             found.append(Point(argument.value, place))
     return found
 

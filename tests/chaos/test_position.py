@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 
 import pytest
-from rigs_iceberg import OtherTool
+
+from rigs.other_tool import OtherTool
 
 
 @pytest.fixture

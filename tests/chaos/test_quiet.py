@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import random
+
 import proof
 import pytest
+from cases import FilesCase
 
 
-@pytest.fixture
-def three_runs(files):
-    """Three runs with new files, updates, copies and bad lines in between, and one with nothing new."""
+@pytest.fixture(scope="module")
+def three_runs(tmp_path_factory):
+    """Three runs with new files, updates, copies and bad lines in between."""
+    case = FilesCase(tmp_path_factory.mktemp("quiet") / "project", random.Random("quiet"))
     for _ in range(3):
-        files.drop.drop(lines=150, files=2)
-        files.project.recover()
-    return files
+        case.drop.drop(lines=150, files=2)
+        case.project.recover()
+    return case
 
 
 def test_every_row_has_one_verdict(three_runs):
