@@ -7,10 +7,11 @@ here equals what the fast way makes of the same line.
 from __future__ import annotations
 
 import datetime as dt
+import decimal
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -20,6 +21,7 @@ from headgate.contract.sql_names import item_of, key_of
 from headgate.engines.duckdb.judgement import LONGEST_VALUE
 
 RECORD = "record"  # the rule that a record which is no JSON object of the contract's shape breaks
+_LONGEST_NUMBER = 400  # characters; nobody writes longer ones, and exact arithmetic on them is slow
 _INT = {32: 2**31, 64: 2**63}
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _TIME = r"([0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]{1,6})0*)?"
@@ -57,14 +59,21 @@ class Read:
     bad_paths: set[str] = field(default_factory=set)
 
 
+# Reads a value that is there: gives the typed value, or raises _Misfit; notes what is wrong further inside.
+Reader = Callable[[Read, Any], Any]
+
+
 class CarefulReader:
     """Reads lines of one dataset. `extra_keys` are keys that transforms read."""
 
     def __init__(self, dataset: Dataset, extra_keys: Sequence[str], *, unknown: str) -> None:
-        self.fields = [f for f in dataset.fields if f.transform is None]
         self.extra_keys = frozenset(extra_keys)
         self.forbid = unknown != "ignore"
         self.type_rules = {r.field: r.id for r in dataset.rules if r.check == "type" and r.field}
+        fields = [f for f in dataset.fields if f.transform is None]
+        self._known = frozenset(f.source_name for f in fields) | self.extra_keys
+        self._typed = [(f.name, f.source_name, self._reader(f, f.name)) for f in fields if not f.standardise]
+        self._texts = [(f.name, f.source_name, f.type.kind is Kind.STRING) for f in fields if f.standardise]
 
     def read(self, line: bytes, refusal: str | None) -> Read:
         """The line's values and reasons. `refusal` is the gate's own text, kept for lines that are no record."""
@@ -81,50 +90,36 @@ class CarefulReader:
             return self._no_record(read, refusal or str(problem) or "nested too deeply")
         if not isinstance(value, _Pairs):
             return self._no_record(read, refusal or "not a JSON object")
-        members = self._members(read, value, "", {f.source_name for f in self.fields} | self.extra_keys)
-        for one in self.fields:
-            given = members.get(one.source_name)
-            if one.standardise:
-                read.texts[one.name] = self._text(read, one, given)
-            else:
-                read.values[one.name] = self._value(read, one.type, given, one.name)
+        members = self._members(read, value, "", self._known)
+        for name, key, reader in self._typed:
+            read.values[name] = self._tried(read, reader, members.get(key), name)
+        for name, key, textual in self._texts:
+            read.texts[name] = self._text(read, name, members.get(key), textual=textual)
         for key in self.extra_keys:
             self._lossless(read, key, members.get(key))
         return read
 
     def _no_record(self, read: Read, why: str) -> Read:
         read.whole = False
-        self._record(read, why)
+        _note_record(read, why)
         return read
 
-    def _record(self, read: Read, why: str) -> None:
-        read.reasons.append({"rule": RECORD, "field": None, "value": why[:LONGEST_VALUE]})
-
-    def _members(self, read: Read, pairs: _Pairs, path: str, known: set[str] | frozenset[str]) -> dict[str, Any]:
-        members: dict[str, Any] = {}
-        for key, value in pairs:
-            if key in members:
-                self._record(read, f"key `{_shown(path + key)}` comes twice")
-            elif self.forbid and key not in known:
-                self._record(read, f"unknown key `{_shown(path + key)}`")
-            members[key] = value
+    def _members(self, read: Read, pairs: _Pairs, path: str, known: frozenset[str]) -> dict[str, Any]:
+        members = dict(pairs)
+        if len(members) < len(pairs):
+            for key in sorted({k for n, (k, _) in enumerate(pairs) if any(k == other for other, _ in pairs[:n])}):
+                _note_record(read, f"key `{_shown(path + key)}` comes twice")
+        if self.forbid and not members.keys() <= known:
+            for key in members:
+                if key not in known:
+                    _note_record(read, f"unknown key `{_shown(path + key)}`")
         return members
 
-    def _value(self, read: Read, of: Type, given: Any, path: str) -> Any:
-        """The typed value; None, and a reason, when it is not one of the type."""
+    def _tried(self, read: Read, reader: Reader, given: Any, path: str) -> Any:
         if given is None:
             return None
         try:
-            match of.kind:
-                case Kind.OBJECT:
-                    return self._object(read, of, given, path)
-                case Kind.ARRAY:
-                    item = item_of(of)
-                    return [self._item(read, item, one, f"{path}[]") for one in _must(given, list)]
-                case Kind.MAP:
-                    return self._map(read, of, given, path)
-                case _:
-                    return scalar(of, given)
+            return reader(read, given)
         except _Misfit:
             self._misfit(read, path, given)
             return None
@@ -134,30 +129,59 @@ class CarefulReader:
         rule = self.type_rules.get(path, f"{path}.type")
         read.reasons.append({"rule": rule, "field": path, "value": _shown(as_text(given))[:LONGEST_VALUE]})
 
-    def _item(self, read: Read, item: Field, given: Any, path: str) -> Any:
-        return self._value(read, item.type, given, path)
+    def _reader(self, one: Field, path: str) -> Reader:
+        """The reader of a field, made once."""
+        of = one.type
+        match of.kind:
+            case Kind.OBJECT:
+                return self._object(of, path)
+            case Kind.ARRAY:
+                return self._array(of, path)
+            case Kind.MAP:
+                return self._map(of, path)
+            case Kind.STRING:
+                return lambda _, given: _string(given)
+            case _:
+                return lambda _, given: scalar(of, given)
 
-    def _object(self, read: Read, of: Type, given: Any, path: str) -> dict[str, Any]:
-        members = self._members(read, _must(given, _Pairs), f"{path}.", {f.source_name for f in of.fields})
-        return {f.name: self._value(read, f.type, members.get(f.source_name), f"{path}.{f.name}") for f in of.fields}
+    def _object(self, of: Type, path: str) -> Reader:
+        readers = [(f.name, f.source_name, self._reader(f, f"{path}.{f.name}"), f"{path}.{f.name}") for f in of.fields]
+        known, prefix = frozenset(f.source_name for f in of.fields), f"{path}."
 
-    def _map(self, read: Read, of: Type, given: Any, path: str) -> list[tuple[Any, Any]]:
-        entries: dict[Any, Any] = {}
-        for key, value in _must(given, _Pairs):
-            kind = key_of(of).type
-            typed = scalar(kind, key if kind.kind is not Kind.INTEGER else _Number(key))
-            if typed in entries:
-                self._record(read, f"key `{_shown(f'{path}.{key}')}` comes twice")
-            entries[typed] = self._item(read, item_of(of), value, f"{path}[]")
-        return list(entries.items())
+        def read_object(read: Read, given: Any) -> dict[str, Any]:
+            members = self._members(read, _must(given, _Pairs), prefix, known)
+            return {name: self._tried(read, reader, members.get(key), at) for name, key, reader, at in readers}
 
-    def _text(self, read: Read, one: Field, given: Any) -> str | None:
+        return read_object
+
+    def _array(self, of: Type, path: str) -> Reader:
+        at = f"{path}[]"
+        reader = self._reader(item_of(of), at)
+        return lambda read, given: [self._tried(read, reader, one, at) for one in _must(given, list)]
+
+    def _map(self, of: Type, path: str) -> Reader:
+        at, key_type = f"{path}[]", key_of(of).type
+        numeric = key_type.kind in (Kind.INTEGER, Kind.NUMBER, Kind.DECIMAL)
+        reader = self._reader(item_of(of), at)
+
+        def read_map(read: Read, given: Any) -> list[tuple[Any, Any]]:
+            entries: dict[Any, Any] = {}
+            for key, value in _must(given, _Pairs):
+                typed = scalar(key_type, _Number(key) if numeric else key)
+                if typed in entries:
+                    _note_record(read, f"key `{_shown(f'{path}.{key}')}` comes twice")
+                entries[typed] = self._tried(read, reader, value, at)
+            return list(entries.items())
+
+        return read_map
+
+    def _text(self, read: Read, name: str, given: Any, *, textual: bool) -> str | None:
         """Text or number as text, for standardising; a text field takes only text."""
         if given is None:
             return None
-        right = isinstance(given, str) and (one.type.kind is not Kind.STRING or not isinstance(given, _Number))
+        right = isinstance(given, str) and not (textual and isinstance(given, _Number))
         if not right or not _is_text(given):
-            self._misfit(read, one.name, given)
+            self._misfit(read, name, given)
             return None
         return str(given)
 
@@ -168,6 +192,10 @@ class CarefulReader:
                 scalar(Type(Kind.NUMBER), given)
             except _Misfit:
                 self._misfit(read, key, given)
+
+
+def _note_record(read: Read, why: str) -> None:
+    read.reasons.append({"rule": RECORD, "field": None, "value": why[:LONGEST_VALUE]})
 
 
 def scalar(of: Type, given: Any) -> Any:
@@ -216,17 +244,17 @@ def _is_text(given: str) -> bool:
 
 
 def _integer(given: str, bits: int) -> int:
-    if not re.fullmatch(r"-?[0-9]{1,20}", given):
+    if len(given) > 20:
         raise _Misfit
-    value = int(given)
+    value = _made(int, str(given))  # a fraction or an exponent is no integer
     if not -_INT[bits] <= value < _INT[bits]:
         raise _Misfit
     return value
 
 
 def _float(given: str, bits: int) -> float:
-    value = float(given)
-    if not math.isfinite(value) or len(given) > 400:
+    value = _made(float, given)
+    if not math.isfinite(value) or len(given) > _LONGEST_NUMBER:
         raise _Misfit
     printed = repr(value)
     if bits == 32:
@@ -242,7 +270,9 @@ def _float(given: str, bits: int) -> float:
 
 
 def _decimal(given: str, precision: int, scale: int) -> Decimal:
-    value = Decimal(given)
+    if len(given) > _LONGEST_NUMBER:
+        raise _Misfit
+    value = _made(Decimal, given)
     if not value:
         return Decimal(0).scaleb(-scale)
     if value.adjusted() >= precision - scale:
@@ -251,9 +281,7 @@ def _decimal(given: str, precision: int, scale: int) -> Decimal:
     wanted = -scale - int(exponent)
     if wanted > 0 and any(digits[-wanted:]):  # digits behind the scale
         raise _Misfit
-    import decimal
-
-    with decimal.localcontext(prec=max(len(digits), precision) + 1):
+    with decimal.localcontext(prec=_LONGEST_NUMBER):
         return value.quantize(Decimal(1).scaleb(-scale))
 
 
@@ -289,7 +317,7 @@ def _bytes(given: str) -> bytes:
 def _made(make: Any, given: Any) -> Any:
     try:
         return make(given)
-    except (ValueError, OverflowError) as problem:
+    except (ValueError, OverflowError, ArithmeticError) as problem:
         raise _Misfit from problem
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import duckdb
@@ -59,6 +60,16 @@ def _text_of(wire: Any) -> str:
     return str(wire)
 
 
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A typed value; whether it is bad; whether a float in it is next to nothing: a number that was in the text,
+    such as 1e-400, may have vanished in it. Only then is the text searched."""
+
+    value: str
+    bad: str = FALSE
+    tiny: str = FALSE
+
+
 def columns(dataset: Dataset) -> dict[str, SourceColumn]:
     """The typed columns over `hg_object`; what a transform reads stands beside it as texts by key."""
     made = {}
@@ -68,31 +79,45 @@ def columns(dataset: Dataset) -> dict[str, SourceColumn]:
             text = f"CAST(({field.transform}\n) AS VARCHAR)"
         else:
             sql = f"struct_extract({OBJECT}, {literal(field.source_name)})"
-            one = _column(field, sql, 0)
+            inner = _column(field, sql, 0)
+            one = Column(inner.value, _any([inner.bad, _vanished(inner.tiny)]))
             text = f"CAST({sql} AS VARCHAR)"
         made[field.name] = SourceColumn(one, text)
     return made
 
 
-def _column(field: Field, sql: str, depth: int) -> Column:
+def _vanished(tiny: str) -> str:
+    """SQL: the text has a number with an exponent below -99, where a float was next to nothing."""
+    if tiny == FALSE:
+        return FALSE
+    # CASE, not AND: only CASE spares the other rows the search.
+    return f"(CASE WHEN {tiny} THEN regexp_matches({TEXT}, '[0-9][eE]-0*[0-9]{{3}}') ELSE false END)"
+
+
+def _column(field: Field, sql: str, depth: int) -> _Made:
     if field.standardise:
-        return column(field, sql, pa.string())
+        return _of(column(field, sql, pa.string()))
     return _value(field.type, sql, depth)
 
 
-def _value(of: Type, sql: str, depth: int) -> Column:
+def _of(one: Column) -> _Made:
+    return _Made(one.value, one.bad)
+
+
+def _value(of: Type, sql: str, depth: int) -> _Made:
     match of.kind:
         case Kind.STRING | Kind.INTEGER | Kind.BOOLEAN | Kind.DATE:
-            return Column(sql, FALSE)
+            return _Made(sql)
         case Kind.NUMBER:
-            one = Column(sql, FALSE) if of.bits == 64 else exact(of, f"CAST({sql} AS VARCHAR)", pa.string(), depth)
-            return Column(one.value, _any([one.bad, _vanished(sql)]))
+            plain = Column(sql, FALSE)
+            one = plain if of.bits == 64 else exact(of, f"CAST({sql} AS VARCHAR)", pa.string(), depth)
+            return _Made(one.value, one.bad, _tiny(sql))
         case Kind.DECIMAL:
             return _decimal(of, sql, depth)
         case Kind.TIMESTAMP | Kind.TIME:
             return _time(of, sql)
         case Kind.BINARY:
-            return exact(of, sql, pa.string(), depth)
+            return _of(exact(of, sql, pa.string(), depth))
         case Kind.OBJECT:
             return _object(of, sql, depth)
         case Kind.ARRAY:
@@ -101,31 +126,30 @@ def _value(of: Type, sql: str, depth: int) -> Column:
             return _map(of, sql, depth)
 
 
-def _decimal(of: Type, sql: str, depth: int) -> Column:
+def _tiny(sql: str) -> str:
+    return f"coalesce(abs({sql}) < 1e-290, false)"
+
+
+def _decimal(of: Type, sql: str, depth: int) -> _Made:
     if of.precision > _SAFE_DIGITS:
         one = exact(of, sql, pa.float64(), depth)
-        return Column(one.value, _any([one.bad, _vanished(sql)]))
+        return _Made(one.value, one.bad, _tiny(sql))
     value = f"TRY_CAST({sql} AS {duckdb_type(of)})"
-    inexact = f"({sql} IS NOT NULL AND CAST({value} AS DOUBLE) IS DISTINCT FROM {sql})"
-    return Column(value, _any([inexact, _vanished(sql)]))
+    return _Made(value, f"({sql} IS NOT NULL AND CAST({value} AS DOUBLE) IS DISTINCT FROM {sql})", _tiny(sql))
 
 
-def _vanished(sql: str) -> str:
-    """SQL: a float so small that the number in the text may have been another one, such as 1e-400."""
-    return f"(coalesce(abs({sql}) < 1e-290, false) AND regexp_matches({TEXT}, '[0-9][eE]-0*[0-9]{{3}}'))"
-
-
-def _time(of: Type, sql: str) -> Column:
+def _time(of: Type, sql: str) -> _Made:
     """The gate has proven the grammar but for the number of digits behind the second, which the length tells."""
     value = f"TRY_CAST({sql} AS {duckdb_type(of)})"
     if of.kind is Kind.TIME:
         short = f"strlen({sql}) <= 15"
     elif of.zoned:
         short = f"(strlen({sql}) <= 27 OR (strlen({sql}) <= 32 AND substr({sql}, -6, 1) IN ('+', '-')))"
-        short += f" AND year({value}) BETWEEN 1 AND 9999"
+        # The zone can carry the first and the last day out of the years that everybody can hold.
+        short += f" AND epoch_us({value}) BETWEEN -62135596800000000 AND 253402300799999999"
     else:
         short = f"strlen({sql}) <= 26"
-    return Column(value, f"({sql} IS NOT NULL AND ({value} IS NULL OR NOT ({short})))")
+    return _Made(value, f"({sql} IS NOT NULL AND ({value} IS NULL OR NOT ({short})))")
 
 
 def _any(bads: Sequence[str]) -> str:
@@ -133,40 +157,42 @@ def _any(bads: Sequence[str]) -> str:
     return f"({' OR '.join(real)})" if real else FALSE
 
 
-def _object(of: Type, sql: str, depth: int) -> Column:
-    members, bads, changed = [], [], False
+def _some(items: str, each: str, condition: str) -> str:
+    if condition == FALSE:
+        return FALSE
+    return f"coalesce(list_bool_or(list_transform({items}, lambda {each}: {condition})), false)"
+
+
+def _object(of: Type, sql: str, depth: int) -> _Made:
+    members, made, changed = [], [], False
     for field in of.fields:
         member = f"struct_extract({sql}, {literal(field.source_name)})"
         one = _column(field, member, depth)
         changed = changed or one.value != member or field.name != field.source_name
         members.append(f"{literal(field.name)}: {one.value}")
-        bads.append(one.bad)
+        made.append(one)
     built = f"CASE WHEN {sql} IS NULL THEN NULL ELSE {{{', '.join(members)}}} END"
-    return Column(built if changed else sql, _any(bads))
+    return _Made(built if changed else sql, _any([m.bad for m in made]), _any([m.tiny for m in made]))
 
 
-def _array(of: Type, sql: str, depth: int) -> Column:
+def _array(of: Type, sql: str, depth: int) -> _Made:
     each = f"hg_x{depth}"
     one = _column(item_of(of), each, depth + 1)
-    bad = FALSE
-    if one.bad != FALSE:
-        bad = f"coalesce(list_bool_or(list_transform({sql}, lambda {each}: {one.bad})), false)"
     value = sql if one.value == each else f"list_transform({sql}, lambda {each}: {one.value})"
-    return Column(value, bad)
+    return _Made(value, _some(sql, each, one.bad), _some(sql, each, one.tiny))
 
 
-def _map(of: Type, sql: str, depth: int) -> Column:
+def _map(of: Type, sql: str, depth: int) -> _Made:
     each = f"hg_x{depth}"
     one = _column(item_of(of), f"{each}.value", depth + 1)
     key = exact(key_of(of).type, f"{each}.key", pa.string(), depth + 1)
     entries = f"map_entries({sql})"
-    bad = FALSE
-    if (inner := _any([key.bad, one.bad])) != FALSE:
-        bad = f"coalesce(list_bool_or(list_transform({entries}, lambda {each}: {inner})), false)"
+    bad, tiny = _some(entries, each, _any([key.bad, one.bad])), _some(entries, each, one.tiny)
     if (key.value, one.value) == (f"{each}.key", f"{each}.value"):
-        return Column(sql, bad)
+        return _Made(sql, bad, tiny)
     pairs = f"list_transform({entries}, lambda {each}: {{'k': {key.value}, 'v': {one.value}}})"
-    return Column(f"CASE WHEN {sql} IS NULL THEN NULL ELSE map_from_entries({pairs}) END", bad)
+    built = f"CASE WHEN {sql} IS NULL OR {bad} THEN NULL ELSE map_from_entries({pairs}) END"
+    return _Made(built, bad, tiny)
 
 
 def transform_keys(connection: duckdb.DuckDBPyConnection, dataset: Dataset) -> list[str]:
@@ -197,17 +223,11 @@ def _path(key: str) -> str:
     return '$."' + key.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def repeated_keys(dataset: Dataset) -> str:
-    """SQL over `hg_text`: some object of the contract has a key twice. Never NULL."""
+def key_lists(dataset: Dataset) -> list[str]:
+    """SQL over `hg_text`: for every object of the contract the list of its keys, as often as they come (for objects
+    in arrays and maps, lists of such lists). Few different lists occur, so checking each different one is cheap."""
     paths = ["$", *_object_paths(Type(Kind.OBJECT, fields=dataset.fields), "$")]
-    tests = []
-    for path, many in ((p, "[*]" in p) for p in paths):
-        keys = f"json_keys({TEXT}, {literal(path)})" if path != "$" else f"json_keys({TEXT})"
-        if many:
-            tests.append(f"coalesce(list_bool_or(list_transform({keys}, lambda k: len(k) <> list_unique(k))), false)")
-        else:
-            tests.append(f"coalesce(len({keys}) <> list_unique({keys}), false)")
-    return f"({' OR '.join(tests)})"
+    return [f"json_keys({TEXT}, {literal(path)})" for path in paths]
 
 
 def _object_paths(of: Type, path: str) -> list[str]:

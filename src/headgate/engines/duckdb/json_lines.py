@@ -3,7 +3,8 @@
     1. gate      msgspec decodes every line against the contract's types; what it refuses is set apart
     2. numbers   lines with numbers too long for a float are set apart, unless the float prints the same
     3. columns   DuckDB reads what is left, once, into typed columns, and checks the rules that the gate has not
-    4. care      what was set apart or breaks a rule is read again, exactly, for its values or its reasons
+    4. care      what was set apart or breaks a rule is read again, exactly, for its values or its reasons: not at
+                 once but when many lines wait
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from headgate.contract.model import Dataset, Field, Kind, Type
 from headgate.contract.sql_names import item_of
@@ -40,7 +42,8 @@ from headgate.errors import DefectError
 from headgate.ports.batch import INGESTED_AT, OFFSET, PARTITION, RAW
 
 _LINES = "hg_lines"
-_REPEATED = "hg_repeated"
+_PRESENT = f"FROM {_LINES} WHERE strlen({TEXT}) > 0"
+_KEPT = [PARTITION, OFFSET, INGESTED_AT, RAW]
 _MOST_FAILURES = 2  # of the strict reading in a row, after which it is not tried any more
 
 
@@ -65,13 +68,15 @@ class JsonDecoder:
         columns = json_columns.columns(dataset)
         texts = json_columns.key_texts(self.keys)
         seen = f"{ROW}, {TEXT}{texts}"
-        strict = f"(SELECT {seen}, json_transform_strict({TEXT}, {structure}) AS {OBJECT} FROM {_LINES} WHERE strlen({TEXT}) > 0)"
-        lenient = f"(SELECT {seen}, json_transform({TEXT}, {structure}) AS {OBJECT} FROM {_LINES} WHERE strlen({TEXT}) > 0)"
+        strict = f"(SELECT {seen}, json_transform_strict({TEXT}, {structure}) AS {OBJECT} {_PRESENT})"
+        lenient = f"(SELECT {seen}, json_transform({TEXT}, {structure}) AS {OBJECT} {_PRESENT})"
         self.strict = build(dataset, columns, versioned=False, proven=self.gate.proven, relation=strict)
         self.lenient = build(dataset, columns, versioned=False, proven=self.gate.proven, relation=lenient)
         self.exact = build(dataset, _careful_columns(dataset), versioned=False)
-        self.repeated = f"SELECT {ROW} FROM {_LINES} WHERE strlen({TEXT}) > 0 AND {json_columns.repeated_keys(dataset)}"
+        self.key_lists = json_columns.key_lists(dataset)
         self._failures = 0
+        self._waiting: list[pa.Table] = []
+        self._refusals: list[str | None] = []
 
     def decode(self, table: pa.Table) -> Decoded:
         """The rows of a bronze table, judged."""
@@ -93,15 +98,32 @@ class JsonDecoder:
         for number in judged[ROW].to_numpy()[refused].tolist():
             apart.lines[number] = None
         keep = ~refused
-        coordinates = table.select([PARTITION, OFFSET]).take(judged[ROW])
+        coordinates = _coordinates(table, judged[ROW].to_numpy())
         dropped = take_dropped(judged, judgement, coordinates, keep)
         counted = warned(judged, judgement, keep)
         fast = Decoded(without_marks(judged, coordinates), keep, REFUSED_SCHEMA.empty_table(), dropped, counted)
         if judged.num_rows - int(refused.sum()) + len(apart.lines) != table.num_rows:
             raise DefectError("lines were lost while typing them")
-        if not apart.lines:
-            return fast
-        return _joined([fast, self._care(table, apart)])
+        self._set_aside(table, apart)
+        return fast
+
+    def _set_aside(self, table: pa.Table, apart: _Apart) -> None:
+        """Careful reading waits until there are many lines: its statements cost more than its lines."""
+        numbers = sorted(apart.lines)
+        if numbers:
+            self._waiting.append(table.select(_KEPT).take(pa.array(numbers)))
+            self._refusals.extend(apart.lines[n] for n in numbers)
+
+    @property
+    def waiting(self) -> int:
+        """How many lines wait for careful reading."""
+        return len(self._refusals)
+
+    def careful_rest(self) -> Decoded:
+        """Step 4 for all lines that wait."""
+        lines, refusals = pa.concat_tables(self._waiting), self._refusals
+        self._waiting, self._refusals = [], []
+        return self._care(lines, refusals)
 
     def _gate(self, data: np.ndarray, offsets: np.ndarray) -> _Apart:
         """Step 1."""
@@ -142,8 +164,7 @@ class JsonDecoder:
                 else:
                     self._failures = 0
                     return judged, self.strict
-            repeated = self.connection.sql(self.repeated).to_arrow_table()[ROW].to_pylist()
-            if repeated:
+            if repeated := self._repeated():
                 apart.lines.update(dict.fromkeys(repeated))
                 lines = lines.set_column(1, TEXT, _as_text(raw, apart.lines))
                 self.connection.register(_LINES, lines)
@@ -151,11 +172,24 @@ class JsonDecoder:
         finally:
             self.connection.unregister(_LINES)
 
-    def _care(self, table: pa.Table, apart: _Apart) -> Decoded:
-        """Step 4."""
-        numbers = sorted(apart.lines)
-        lines = table.select([PARTITION, OFFSET, INGESTED_AT, RAW]).take(pa.array(numbers))
-        reads = [self.careful.read(line or b"", apart.lines[n]) for n, line in zip(numbers, lines[RAW].to_pylist(), strict=True)]
+    def _repeated(self) -> list[int]:
+        """Numbers of lines in which some object has a key twice."""
+        rows: set[int] = set()
+        for keys in self.key_lists:
+            shapes = self.connection.sql(f"SELECT DISTINCT {keys} AS shape {_PRESENT}").to_arrow_table()
+            bad = [_repeats(shape) for shape in shapes["shape"].to_pylist()]
+            if any(bad):
+                self.connection.register("hg_shapes", shapes.filter(pa.array(bad)))
+                found = self.connection.sql(
+                    f"SELECT {ROW} FROM (SELECT {ROW}, {keys} AS shape {_PRESENT}) SEMI JOIN hg_shapes USING (shape)"
+                )
+                rows.update(found.to_arrow_table()[ROW].to_pylist())
+                self.connection.unregister("hg_shapes")
+        return sorted(rows)
+
+    def _care(self, lines: pa.Table, refusals: Sequence[str | None]) -> Decoded:
+        raw = lines[RAW].to_pylist()
+        reads = [self.careful.read(line or b"", why) for line, why in zip(raw, refusals, strict=True)]
         whole = np.array([read.whole for read in reads])
         some = [read for read in reads if read.whole]
         source = self._source(lines.filter(pa.array(whole)), some)
@@ -211,6 +245,15 @@ class JsonDecoder:
         return Decoded(rows, np.empty(0, bool), REFUSED_SCHEMA.empty_table(), DROPPED_SCHEMA.empty_table(), Counter())
 
 
+def _repeats(shape: Any) -> bool:
+    """Whether a list of keys, or one of the lists in it, has a key twice."""
+    if not shape:
+        return False
+    if isinstance(shape[0], list) or shape[0] is None:
+        return any(_repeats(one) for one in shape)
+    return len(set(shape)) < len(shape)
+
+
 def _own(one: Field) -> str:
     return f"hg_own_{one.name}"
 
@@ -243,6 +286,15 @@ def _as_text(raw: pa.Array, apart: dict[int, str | None]) -> pa.Array:
     keep[np.fromiter(apart, np.int64, len(apart)) + raw.offset] = False
     bitmap = pa.py_buffer(np.packbits(keep, bitorder="little"))
     return pa.Array.from_buffers(of, len(raw), [bitmap, *raw.buffers()[1:]], len(apart), raw.offset)
+
+
+def _coordinates(table: pa.Table, rows: np.ndarray) -> pa.Table:
+    """The coordinates of some rows."""
+    offsets = pa.array(table[OFFSET].to_numpy()[rows])
+    partition: Any = pc.min_max(table[PARTITION]).as_py()
+    if partition["min"] == partition["max"]:
+        return pa.table({PARTITION: pa.repeat(pa.scalar(partition["min"], pa.string()), len(rows)), OFFSET: offsets})
+    return pa.table({PARTITION: table[PARTITION].take(pa.array(rows)), OFFSET: offsets})
 
 
 def _refused(lines: pa.Table, reads: Sequence[Read]) -> pa.Table:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -47,14 +48,13 @@ class TableWriter:
     def __init__(self, output: Output) -> None:
         self.output = output
         self.schema = file_schema(output)
-        self._parts: dict[tuple[object, ...], _Part] = {}
+        self._parts: dict[tuple[Hashable, ...], _Part] = {}
         self._done: list[Written] = []
 
-    def write(self, table: pa.Table) -> None:
-        """Take rows; the table has the output's columns (in any order, others are left out)."""
-        if not table.num_rows:
-            return
-        for value, rows in split(self._shaped(table), self.output.partition):
+    def write(self, table: pa.Table, keep: np.ndarray | None = None) -> None:
+        """Take rows, those where `keep` is true; the table has the output's columns, in any order, and maybe others."""
+        for value, chosen in split(table.select(self.schema.names), self.output.partition, keep):
+            rows = self._shaped(chosen)
             part = self._parts.setdefault(value, _Part())
             part.waiting.append(rows)
             part.rows += rows.num_rows
@@ -85,8 +85,7 @@ class TableWriter:
             return
         rows = pa.concat_tables(part.waiting)
         part.waiting, part.rows, part.size_bytes = [], 0, 0
-        if self.output.sort:
-            rows = rows.sort_by([(name, "ascending") for name in self.output.sort])
+        rows = _sorted(rows, self.output.sort)
         if part.file is None:
             part.file = _File(self.output.folder, self.schema, rows)
         part.file.write(rows)
@@ -145,6 +144,19 @@ class _File:
             os.fsync(self._sink.fileno())
         self._sink.close()
         return Written(self.path, self.rows)
+
+
+def _sorted(rows: pa.Table, by: Sequence[str]) -> pa.Table:
+    """The rows in order, where order helps a reader: by numbers and times, whose bounds then say something.
+
+    A table sorted by a text such as a random identifier would cost much and have the same wide bounds.
+    """
+    if not by or not (pa.types.is_primitive(rows[by[0]].type) or pa.types.is_decimal(rows[by[0]].type)):
+        return rows
+    at = pc.sort_indices(rows, sort_keys=[(name, "ascending") for name in by])
+    if np.array_equal(at.to_numpy(), np.arange(rows.num_rows, dtype=np.uint64)):
+        return rows
+    return rows.take(at)
 
 
 def _repeating(sample: pa.Table) -> list[str] | bool:

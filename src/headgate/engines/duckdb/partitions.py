@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,88 +12,119 @@ import pyarrow.compute as pc
 from headgate.errors import DefectError
 
 _STEPS = {"year": "M8[Y]", "month": "M8[M]", "day": "M8[D]", "hour": "M8[h]"}
-_NULL = np.iinfo(np.int64).min
+_FEW = 8  # values up to which picking rows value by value beats sorting them
 
 
-def split(table: pa.Table, partition: Sequence[tuple[str, str]]) -> Iterator[tuple[tuple[object, ...], pa.Table]]:
-    """The table's rows by partition value, each part with a value to tell it from the others.
+def split(
+    table: pa.Table, partition: Sequence[tuple[str, str]], keep: np.ndarray | None = None
+) -> Iterator[tuple[tuple[Hashable, ...], pa.Table]]:
+    """The kept rows by partition value, each part with a value to tell it from the others.
 
     The values only group: rows of one part have equal transformed values as Iceberg defines them, rows of two
-    parts have not.
+    parts have not, in this table and in the next.
     """
-    if not partition or not table.num_rows:
-        yield (), table
+    if not table.num_rows:
         return
-    codes = [_codes(table[column], transform) for column, transform in partition]
-    if all((one == one[0]).all() for one in codes):
-        yield tuple(int(one[0]) for one in codes), table
+    codes, labels = _whole_codes(table, partition)
+    if codes is None:
+        rows = table if keep is None or keep.all() else table.filter(pa.array(keep))
+        if rows.num_rows:
+            yield labels[0], rows
         return
-    stacked = np.stack(codes, axis=1)
-    values, inverse = np.unique(stacked, axis=0, return_inverse=True) if len(codes) > 1 else _unique(codes[0])
-    order = np.argsort(inverse, kind="stable")
-    sorted_table = table.take(pa.array(order))
-    edges = np.flatnonzero(np.diff(inverse[order])) + 1
-    start = 0
-    for number, stop in enumerate([*edges.tolist(), table.num_rows]):
-        yield tuple(int(v) for v in values[number]), sorted_table.slice(start, stop - start)
-        start = stop
+    present = np.bincount(codes if keep is None else codes[keep], minlength=len(labels))
+    several = np.flatnonzero(present)
+    if len(several) <= _FEW:
+        for code in several.tolist():
+            mine = codes == code
+            yield labels[code], table.filter(pa.array(mine if keep is None else mine & keep))
+        return
+    at = np.arange(len(codes)) if keep is None else np.flatnonzero(keep)
+    at = at[np.argsort(codes[at], kind="stable")]
+    ordered, start = table.take(pa.array(at)), 0
+    for code in several.tolist():
+        yield labels[code], ordered.slice(start, int(present[code]))
+        start += int(present[code])
 
 
-def _unique(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    values, inverse = np.unique(codes, return_inverse=True)
-    return values.reshape(-1, 1), inverse
+def _whole_codes(
+    table: pa.Table, partition: Sequence[tuple[str, str]]
+) -> tuple[np.ndarray | None, list[tuple[Hashable, ...]]]:
+    """A small number per row and what each number stands for; no numbers when all rows are alike."""
+    codes: np.ndarray | None = None
+    labels: list[tuple[Hashable, ...]] = [()]
+    for column, transform in partition:
+        these, names = _codes(table[column], transform)
+        if len(names) == 1:
+            labels = [(*label, names[0]) for label in labels]
+            continue
+        codes = these if codes is None else codes * len(names) + these
+        labels = [(*label, name) for label in labels for name in names]
+    return codes, labels
 
 
-def _codes(column: pa.ChunkedArray, transform: str) -> np.ndarray:
-    """One number per row, equal exactly where the transformed values are equal."""
+def _codes(column: pa.ChunkedArray, transform: str) -> tuple[np.ndarray, list[Hashable]]:
+    """One small number per row, and the transformed values that the numbers stand for."""
     if transform in _STEPS:
-        return _time_codes(column, _STEPS[transform])
-    if transform.startswith("bucket["):
-        return _bucket_codes(column, int(transform[7:-1]))
+        return _ranged(_times(column, _STEPS[transform]), _nulls(column))
     if transform == "identity":
-        return _by_value(column)[0]
+        codes, values = _by_value(column)
+        return _with_null(codes, values.to_pylist(), _nulls(column))
+    if transform.startswith("bucket["):
+        codes, values = _by_value(column)
+        numbers = _buckets(values, int(transform[7:-1]))
+        return _ranged(numbers[codes] if len(numbers) else codes, _nulls(column))
     raise DefectError(f"partition transform {transform!r} is not known")
 
 
-def _time_codes(column: pa.ChunkedArray, step: str) -> np.ndarray:
-    if pa.types.is_date32(column.type):
-        raw = column.cast(pa.int32()).fill_null(0).to_numpy().astype("M8[D]")
-    else:
-        raw = column.cast(pa.timestamp("us", column.type.tz)).cast(pa.int64()).fill_null(0).to_numpy().astype("M8[us]")
-    codes = raw.astype(step).astype(np.int64)
-    return _nulls_apart(column, codes)
+def _nulls(column: pa.ChunkedArray) -> np.ndarray | None:
+    return column.is_null().to_numpy() if column.null_count else None
 
 
-def _nulls_apart(column: pa.ChunkedArray, codes: np.ndarray) -> np.ndarray:
-    if column.null_count:
-        codes = codes.copy()
-        codes[column.is_null().to_numpy()] = _NULL
-    return codes
+def _ranged(values: np.ndarray, nulls: np.ndarray | None) -> tuple[np.ndarray, list[Hashable]]:
+    real = values if nulls is None else values[~nulls]
+    if not len(real):
+        return np.zeros(len(values), np.int64), [None]
+    least, most = int(real.min()), int(real.max())
+    if most - least > 4 * len(values) + 1000:  # too far apart to count: number them instead
+        distinct, codes = np.unique(values, return_inverse=True)
+        return _with_null(codes, distinct.tolist(), nulls)
+    return _with_null(values - least, list(range(least, most + 1)), nulls)
+
+
+def _with_null(
+    codes: np.ndarray, labels: list[Hashable], nulls: np.ndarray | None
+) -> tuple[np.ndarray, list[Hashable]]:
+    if nulls is None:
+        return codes, labels
+    return np.where(nulls, len(labels), codes), [*labels, None]
+
+
+def _times(column: pa.ChunkedArray, step: str) -> np.ndarray:
+    of: Any = column.type
+    if pa.types.is_date32(of):
+        days = column.cast(pa.int32()).fill_null(0).to_numpy().astype("M8[D]")
+        return np.asarray(days.astype(step).astype(np.int64))
+    micros = column.cast(pa.timestamp("us", of.tz)).cast(pa.int64()).fill_null(0).to_numpy().astype("M8[us]")
+    return np.asarray(micros.astype(step).astype(np.int64))
 
 
 def _by_value(column: pa.ChunkedArray) -> tuple[np.ndarray, pa.Array]:
-    encoded = pc.dictionary_encode(column.combine_chunks())
-    if isinstance(encoded, pa.ChunkedArray):
-        encoded = encoded.combine_chunks()
-    codes = encoded.indices.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
-    return _nulls_apart(column, codes), encoded.dictionary
+    whole = column.combine_chunks()
+    if isinstance(whole, pa.ChunkedArray):
+        whole = pa.concat_arrays(whole.chunks)
+    encoded: Any = pc.dictionary_encode(whole)
+    return encoded.indices.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False), encoded.dictionary
 
 
-def _bucket_codes(column: pa.ChunkedArray, buckets: int) -> np.ndarray:
-    """Iceberg's bucket numbers (murmur3 of the value), computed once per distinct value."""
-    from pyiceberg.io.pyarrow import visit_pyarrow
-    from pyiceberg.io.pyarrow import _ConvertToIcebergWithoutIDs as Converter
+def _buckets(values: pa.Array, buckets: int) -> np.ndarray:
+    """Iceberg's bucket numbers: murmur3 of each value."""
+    from pyiceberg.io.pyarrow import _ConvertToIcebergWithoutIDs, visit_pyarrow
     from pyiceberg.transforms import BucketTransform
 
-    codes, values = _by_value(column)
-    source = visit_pyarrow(pa.schema([pa.field("v", values.type)]), Converter()).fields[0].field_type
-    bucket = BucketTransform(buckets).transform(source)
-    if pa.types.is_temporal(values.type) and not pa.types.is_date(values.type):
-        plain = values.cast(pa.int64()).to_pylist()
-    elif pa.types.is_date(values.type):
-        plain = values.cast(pa.int32()).to_pylist()
-    else:
-        plain = values.to_pylist()
-    numbers = np.array([bucket(v) for v in plain] or [0], np.int64)
-    found: np.ndarray = numbers[np.where(codes == _NULL, 0, codes)]
-    return _nulls_apart(column, found)
+    schema: Any = visit_pyarrow(pa.schema([pa.field("v", values.type)]), _ConvertToIcebergWithoutIDs())
+    bucket: Any = BucketTransform(buckets).transform(schema.fields[0].field_type)
+    if pa.types.is_date32(values.type):
+        values = values.cast(pa.int32())
+    elif pa.types.is_timestamp(values.type) or pa.types.is_time(values.type):
+        values = values.cast(pa.int64())
+    return np.array([bucket(value) for value in values.to_pylist()], np.int64)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from headgate.engines.duckdb.connection import Settings
 from headgate.engines.duckdb.pieces import Piece
-from headgate.engines.duckdb.worker import PieceReport, Rewrite, RewriteReport, Worker, WriteReport
+from headgate.engines.duckdb.worker import CAREFUL_ROWS, PieceReport, Rewrite, RewriteReport, Worker, WriteReport
 from headgate.ports.engine import RefineJob
 
 
@@ -31,14 +31,24 @@ class Pool(Protocol):
         """Every silver file of the tasks written again."""
 
 
+def decode_all(worker: Worker, pieces: Iterable[Piece]) -> Iterator[PieceReport]:
+    """Every piece, and what waited for careful reading."""
+    for piece in pieces:
+        yield worker.decode(piece)
+        if rest := worker.decode_rest(least=CAREFUL_ROWS):
+            yield rest
+    if rest := worker.decode_rest():
+        yield rest
+
+
 class InlinePool:
     """One worker in the calling thread."""
 
     def __init__(self, settings: Settings, job: RefineJob) -> None:
-        self._worker = Worker(settings, job, 1)
+        self._worker = Worker(settings, job)
 
     def decode(self, pieces: Sequence[Piece]) -> list[PieceReport]:
-        return [self._worker.decode(piece) for piece in pieces]
+        return list(decode_all(self._worker, pieces))
 
     def suspects(self, hashes: np.ndarray) -> pa.Table:
         return self._worker.suspects(hashes)

@@ -57,7 +57,7 @@ def _decide(settings: Settings, job: RefineJob, reports: Sequence[PieceReport], 
         return None
     with connect(settings, threads=settings.cores, share=2) as connection:
         silver = Silver(connection, job.dataset, job.silver, key, versioned=versioned)
-        rows = silver.rows_with(np.unique(all_hashes), _bounds(reports), _values(reports))
+        rows = silver.rows_with(np.unique(all_hashes) if job.silver else suspects, _bounds(reports), _values(reports))
         suspects = np.union1d(suspects, rows[KEY].to_numpy())
         if not len(suspects):
             return None

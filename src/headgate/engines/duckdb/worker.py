@@ -26,6 +26,8 @@ from headgate.engines.duckdb.typed import TypedDecoder
 from headgate.ports.batch import OFFSET, PARTITION, RAW, VERSION
 from headgate.ports.engine import RefineJob
 
+MOST_WORKERS = 1024
+CAREFUL_ROWS = 20_000  # rows that may wait for careful reading
 HOLD_SHARE = 4  # a quarter of the memory limit may be held rows; the rest of them waits on disk
 PIECE, AT = "_hg_piece", "_hg_at"  # where a job row is held
 
@@ -77,11 +79,21 @@ def hash_sum(hashes: np.ndarray) -> int:
     return (int((hashes >> np.uint64(32)).sum()) << 32) + int((hashes & np.uint64(0xFFFFFFFF)).sum())
 
 
+def is_among(values: np.ndarray, ordered: np.ndarray) -> np.ndarray:
+    """Which of the values are among the others, which are sorted."""
+    if not len(ordered):
+        return np.zeros(len(values), bool)
+    at = np.searchsorted(ordered, values)
+    at[at == len(ordered)] = 0
+    found: np.ndarray = ordered[at] == values
+    return found
+
+
 class Worker:
     """Everything one core does for a job. Not for several threads at once."""
 
-    def __init__(self, settings: Settings, job: RefineJob, share: int) -> None:
-        self.settings, self.job = settings, job
+    def __init__(self, settings: Settings, job: RefineJob, number: int = 0, share: int = 1) -> None:
+        self.settings, self.job, self.number = settings, job, number
         self.connection = connect(settings, threads=1, share=share + 1)
         self.versioned = VERSION in job.bronze_schema.names
         self.key = key_columns(job.dataset, versioned=self.versioned)
@@ -93,16 +105,28 @@ class Worker:
         self._most_held = settings.memory_bytes // HOLD_SHARE // share
         self._silver = TableWriter(job.outputs["silver"])
         self._quarantine = TableWriter(job.outputs["quarantine"])
+        self._rests = 0
         self._accepted: Counter[str] = Counter()
         self._checksum = 0
 
     def decode(self, piece: Piece) -> PieceReport:
         """Decode and judge one piece. Refused rows are written, keyed rows held, others written too."""
         table = read_piece(piece, self.job, self._wanted)
-        decoded = self._decode(table)
+        report = self._take(piece.number, self._decode(table))
+        report.read = dict(partition_counts(table))
+        return report
+
+    def decode_rest(self, *, least: int = 1) -> PieceReport | None:
+        """What waits for careful reading, if it is at least so many rows; called last after all pieces."""
+        if self._json_decoder is None or self._json_decoder.waiting < least:
+            return None
+        self._rests += 1
+        return self._take(-self._rests * MOST_WORKERS - self.number, self._json_decoder.careful_rest())
+
+    def _take(self, number: int, decoded: Decoded) -> PieceReport:
         report = PieceReport(
-            piece.number,
-            dict(partition_counts(table)),
+            number,
+            {},
             dict(partition_counts(decoded.refused)),
             _reasons(decoded.refused),
             decoded.warnings,
@@ -111,7 +135,7 @@ class Worker:
         self._refuse(decoded.refused)
         if self.key:
             self._describe_keys(report, decoded)
-            self._hold(piece.number, decoded)
+            self._hold(number, decoded)
         else:
             self._accept(decoded.rows, decoded.keep)
         return report
@@ -122,7 +146,7 @@ class Worker:
         names = [*wanted_columns(self.job.dataset, self.key), PARTITION, OFFSET, KEY, CONTENT]
         for number, (rows, keep) in self._held.items():
             table = self._fetch(rows)
-            at = np.flatnonzero(keep & np.isin(table[KEY].to_numpy(), hashes))
+            at = np.flatnonzero(keep & is_among(table[KEY].to_numpy(), hashes))
             some = table.select(names).take(pa.array(at))
             some = some.append_column(PIECE, pa.array(np.full(len(at), number, np.int32)))
             found.append(some.append_column(AT, pa.array(at)))
@@ -231,11 +255,12 @@ class Worker:
             return pa.ipc.open_file(source).read_all()
 
     def _accept(self, rows: pa.Table, keep: np.ndarray) -> None:
-        if not keep.all():
-            rows = rows.filter(pa.array(keep))
-        self._accepted.update(dict(partition_counts(rows)))
-        self._checksum += hash_sum(rows[CONTENT].to_numpy())
-        self._silver.write(rows)
+        all_kept = bool(keep.all())
+        coordinates = rows.select([PARTITION]) if all_kept else rows.select([PARTITION]).filter(pa.array(keep))
+        self._accepted.update(dict(partition_counts(coordinates)))
+        hashes = rows[CONTENT].to_numpy()
+        self._checksum += hash_sum(hashes if all_kept else hashes[keep])
+        self._silver.write(rows, None if all_kept else keep)
 
 
 def _reasons(refused: pa.Table) -> Counter[str]:
