@@ -201,12 +201,27 @@ def _segment(part: str) -> str:
         elif mark == "?":
             expression += "[^/]"
         elif close > 0:
-            inside = re.sub(r"([\\\[&~|^])", r"\\\1", part[at:close])
-            expression += f"[^/{inside[1:]}]" if inside.startswith("!") else f"[{inside}]"
+            expression += _one_of(part[at:close])
             at = close + 1
         else:
             expression += re.escape(mark)
     return expression
+
+
+def _one_of(inside: str) -> str:
+    """The characters between brackets as a regular expression for one of them; never a `/`."""
+    negated, inside = inside.startswith("!"), inside.removeprefix("!")
+    allowed, at = "", 0
+    while at < len(inside):
+        first, last = inside[at], inside[at]
+        at += 1
+        if inside[at : at + 1] == "-" and at + 1 < len(inside):
+            last, at = inside[at + 1], at + 2
+        if first <= last:  # a range the wrong way round holds nothing
+            allowed += f"{re.escape(first)}-{re.escape(last)}"
+    if not allowed:
+        return "[^/]" if negated else "(?!)"
+    return f"(?!/)[{'^' if negated else ''}{allowed}]"
 
 
 def _is_text(name: str) -> bool:

@@ -32,6 +32,7 @@ _SPELLINGS = {
     "compression": {"gz": "gzip", "zst": "zstd"},
     "delimiter": {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|"},
 }
+_OTHERS = ("id", "description", "environment", "roles", "stream")  # what the standard says of any server
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,9 @@ def settings_of(dataset: Dataset, server: Server, read: Mapping[str, Any]) -> Se
                 where=f"headgate.yaml: {dataset.name}",
                 hint=f"known: {', '.join(known)}",
             )
+    for name in server.options:
+        if name not in known and name not in _OTHERS and not name.startswith("_"):
+            raise FixInputError(f"no option {name!r} for files", where=where, hint=f"known: {', '.join(known)}")
     given = {n: v for n, v in {**server.options, **read}.items() if n in known and v is not None}
     if not isinstance(given.get("path"), str):
         raise FixInputError("the server has no path", where=where, hint="path: a file, a folder or a glob")

@@ -27,6 +27,7 @@ from headgate.sources.postgres_session import Session
 
 _QUOTE, _NEWLINE = b'"', b"\n"
 _ISO8601: Any = pcsv.ISO8601
+_END = -1  # in place of a statement's number
 _DEPTH = 2  # blocks waiting in each queue
 
 # How PostgreSQL prints the values that an Arrow type holds exactly. What looks otherwise (NaN, infinity, BC, years
@@ -170,11 +171,9 @@ class Parser:
         return [_whole(column) for column in table.columns]
 
 
-def _whole(column: pa.ChunkedArray[Any]) -> pa.Array[Any]:
-    if column.num_chunks == 1:
-        return column.chunk(0)
-    chunks: list[pa.Array[Any]] = column.chunks
-    return pa.concat_arrays(chunks)
+def _whole(column: Any) -> pa.Array[Any]:
+    whole: pa.Array[Any] = column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
+    return whole
 
 
 def _convert(raw: pa.Array[Any], of: pa.DataType) -> tuple[pa.Array[Any], pa.Array[Any] | None]:
@@ -260,6 +259,11 @@ def stream(
         session.stop_reading = None
         if threads[0].is_alive():
             session.cancel()
+        for waiting in (raw, done):  # whoever waits for room or for an item goes on and sees the stop
+            with suppress(queue.Empty):
+                while True:
+                    waiting.get_nowait()
+        raw.put((_END, None))
         for thread in threads:
             thread.join()
 
@@ -271,7 +275,7 @@ def stream(
             number, item = _taken(done, stop, session)
             if isinstance(item, BaseException):
                 raise item
-            if number == len(statements):
+            if number == _END:
                 return
             if item is not None:
                 crash.point("postgres: after first block")
@@ -306,7 +310,7 @@ def _receive(
                 blocks.write = stopped.write  # type: ignore[method-assign]  # closing must not wait again
                 raise
             put(out, (number, None), stop)
-        put(out, (len(statements), None), stop)
+        put(out, (_END, None), stop)
     except _Stopped:
         pass
     except BaseException as problem:
@@ -338,7 +342,7 @@ def _parse(parser: Parser, raw: queue.Queue[Any], out: queue.Queue[Any], stop: t
             except queue.Empty:
                 continue
             put(out, (number, parser.parse(item) if isinstance(item, bytes) else item), stop)
-            if isinstance(item, BaseException):
+            if isinstance(item, BaseException) or number == _END:
                 return
     except _Stopped:
         pass
@@ -348,4 +352,4 @@ def _parse(parser: Parser, raw: queue.Queue[Any], out: queue.Queue[Any], stop: t
 
 def _tell(out: queue.Queue[Any], problem: BaseException, stop: threading.Event) -> None:
     with suppress(_Stopped):
-        put(out, (-1, problem), stop)
+        put(out, (_END, problem), stop)

@@ -67,14 +67,13 @@ class Watermark:
         """
         if self.kind == "number":
             return self._number_since(newest)
-        if at.hidden:
+        if at.hidden or newest is None:  # nobody knows who may commit, or what the application writes
             return None
-        top = at.now_us if newest is None else self._micros(newest)
+        top = self._micros(newest)
         if self.kind == "zoned":
             base, slack = min(top, at.now_us), 0
         else:  # written in some zone's local time: up to 12 hours behind UTC, and an hour twice in autumn
-            known = newest is not None and top <= at.now_us
-            base, slack = (top if known else at.now_us - 12 * _HOUR_US), _HOUR_US
+            base, slack = (top if top <= at.now_us else at.now_us - 12 * _HOUR_US), _HOUR_US
         waiting = 0 if at.oldest_us is None else max(0, at.now_us - at.oldest_us)
         micros = base - waiting - slack - (600 if self.slack_s is None else self.slack_s) * 1_000_000
         if self.kind == "date":

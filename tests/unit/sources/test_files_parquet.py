@@ -161,7 +161,9 @@ def test_reading_on_after_any_end_equals_reading_at_once(tmp_path):
         assert rows(whole[: index + 1]) + rows(batches(source(tmp_path, "in"), batch.end)) == rows(whole)
 
 
-@pytest.mark.parametrize("spoil", [lambda d: d[:-4], lambda d: b"PAR1", lambda d: b"", lambda d: d[:40] + b"\xff" * 60 + d[100:]])
+@pytest.mark.parametrize(
+    "spoil", [lambda d: d[:-4], lambda d: b"PAR1", lambda d: b"", lambda d: d[:40] + b"\xff" * 60 + d[100:]]
+)
 def test_a_corrupt_file_is_refused_by_name(tmp_path, spoil):
     data = save(tmp_path / "a.parquet", {"v": list(range(1000))}, write_page_checksum=True).read_bytes()
     (tmp_path / "a.parquet").write_bytes(spoil(data))
