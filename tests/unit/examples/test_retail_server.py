@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import subprocess
+import sys
 from decimal import Decimal
 
 import psycopg2
@@ -51,8 +53,9 @@ def test_the_server_is_gone_when_the_block_ends(retail, tmp_path):
 
 
 def test_a_server_is_stopped_after_an_error_too(retail, tmp_path):
-    with pytest.raises(ZeroDivisionError), retail("server").running(tmp_path / "postgres") as server:
-        environment = dict(server.environment)
+    environment = {}
+    with contextlib.suppress(ZeroDivisionError), retail("server").running(tmp_path / "postgres") as server:
+        environment |= server.environment
         raise ZeroDivisionError
     with pytest.raises(psycopg2.OperationalError):
         retail("server")._connect(environment)
@@ -134,3 +137,12 @@ def test_a_shop_without_a_sound_line_is_said(retail, connection):
         retail("load").create_table(connection)
     with pytest.raises(retail("shop").ShopError):
         retail("shop").Shop(connection).work()
+
+
+def test_a_command_runs_with_the_server_at_its_side(retail_folder, tmp_path):
+    code = "import psycopg2; print(psycopg2.connect('').info.dbname)"
+    script = [sys.executable, str(retail_folder / "server.py"), "--folder", str(tmp_path / "postgres")]
+    done = subprocess.run([*script, sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.returncode) == ("sales_db\n", 0), done.stderr
+    assert subprocess.run([*script, "false"], check=False).returncode == 1
+    assert subprocess.run([*script, "/no/such/command"], check=False, capture_output=True).returncode == 127
