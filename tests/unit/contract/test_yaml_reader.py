@@ -49,13 +49,16 @@ def test_words_that_readers_understand_differently_must_be_quoted(word):
     assert value_of(f"a: '{word}'") == {"a": word}
 
 
-@given(st.text(alphabet="0123456789+-._:exobEyYnNtTfF~", max_size=8))
+@given(st.text(alphabet="0123456789+-._:exobEyYnNtTfF~", max_size=8).filter(lambda word: not word.endswith(":")))
 def test_unquoted_words_mean_what_yaml_1_1_makes_of_them_or_are_refused(word):
     try:
         ours = value_of(f"- {word}\n")
     except ContractRefused:
         return
-    theirs = yaml.safe_load(f"- {word}\n")
+    try:
+        theirs = yaml.safe_load(f"- {word}\n")
+    except ValueError:
+        return  # the looks of a date that does not exist
     if ours != theirs:  # only dates (text here, with a warning), and a NaN is no equal of itself
         assert hasattr(theirs[0], "isoformat") or ours[0] != ours[0], (word, ours, theirs)
 
@@ -165,7 +168,7 @@ def test_punctuation_is_read_as_others_read_it_or_refused(text):
         ours = value_of(text)
     except ContractRefused:
         return
-    assert _as_text_keys(yaml.safe_load(text)) == ours
+    assert _as_text_keys(yaml.load(text, Loader=yaml.CSafeLoader)) == ours
 
 
 def _as_text_keys(value):
