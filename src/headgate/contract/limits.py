@@ -15,7 +15,8 @@ from headgate.contract.part import Part
 from headgate.contract.regex import pattern_problem
 
 FORMATS = ("uuid", "email", "uri", "ipv4", "ipv6", "hostname", "byte")
-_UNCHECKED_FORMATS = ("password", "binary")
+# Formats that are left unchecked, and the logicalType that would be checked instead.
+_UNCHECKED_FORMATS = {"password": None, "binary": None, "date": "date", "date-time": "timestamp", "time": "time"}
 _OPTIONS = "logicalTypeOptions"
 _BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
 _NUMBERS = (Kind.INTEGER, Kind.NUMBER, Kind.DECIMAL)
@@ -111,7 +112,9 @@ def _text_limits(options: Part, kind: Type) -> Limits:
             options.error(f"pattern {shown(pattern)}: {problem}", "patterns are RE2 expressions", "pattern")
             pattern = None
     if fmt in _UNCHECKED_FORMATS:
-        options.warn(f"format `{fmt}` is not checked", None, "format", code="not-checked")
+        better = _UNCHECKED_FORMATS[fmt]
+        hint = f"`logicalType: {better}` is checked" if better else None
+        options.warn(f"format `{fmt}` is not checked", hint, "format", code="not-checked")
         fmt = None
     elif fmt is not None and fmt not in FORMATS:
         options.error(f"unknown format `{fmt[:60]}` of a string", did_you_mean(fmt, FORMATS), "format")

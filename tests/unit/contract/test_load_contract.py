@@ -325,6 +325,15 @@ def test_text_and_foreign_rules_are_warned_about(tmp_path):
     assert [(one.severity, one.code) for one in found] == [(Severity.WARNING, "not-checked")] * 2
 
 
+def test_format_that_is_not_checked_is_warned_about_with_a_better_type(tmp_path):
+    assert (
+        one_field(tmp_path, "{name: a, logicalType: string, logicalTypeOptions: {format: date}}").rules[-1].id
+        == "a.type"
+    )
+    (warning,) = check_contract(tmp_path / "c.odcs.yaml")
+    assert (warning.code, warning.hint) == ("not-checked", "`logicalType: date` is checked")
+
+
 def test_absent_file_is_refused_with_its_name(tmp_path):
     with pytest.raises(ContractSyntaxError, match="none.yaml:1:1: cannot be read: No such file"):
         load_contract(tmp_path / "none.yaml")
