@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
-from headgate.engines.duckdb.judgement import CONTENT, DROPPED, KEY, REFUSED, ROW, WARNED, Judgement
+from headgate.engines.duckdb.judgement import DROPPED, REFUSED, ROW, WARNED, Judgement
 from headgate.ports.batch import INGESTED_AT, INSTANT, OFFSET, PARTITION
 
 REASON_TYPE = pa.list_(pa.struct([("rule", pa.string()), ("field", pa.string()), ("value", pa.string())]))
@@ -37,6 +38,22 @@ class Decoded:
     refused: pa.Table
     dropped: pa.Table
     warnings: Counter[str]
+
+
+def joined(parts: Sequence[Decoded]) -> Decoded:
+    """Several parts of a piece as one."""
+    if len(parts) == 1:
+        return parts[0]
+    counted: Counter[str] = Counter()
+    for part in parts:
+        counted.update(part.warnings)
+    return Decoded(
+        pa.concat_tables([part.rows for part in parts]),
+        np.concatenate([part.keep for part in parts]),
+        pa.concat_tables([part.refused for part in parts]),
+        pa.concat_tables([part.dropped for part in parts]),
+        counted,
+    )
 
 
 def warned(judged: pa.Table, judgement: Judgement, keep: np.ndarray) -> Counter[str]:
@@ -75,5 +92,3 @@ def without_marks(judged: pa.Table, coordinates: pa.Table) -> pa.Table:
         rows = rows.append_column(name, coordinates[name])
     return rows
 
-
-__all__ = ["CONTENT", "DROPPED_SCHEMA", "KEY", "REASON_TYPE", "REFUSED_SCHEMA", "Decoded", "take_dropped", "warned"]

@@ -29,6 +29,7 @@ from headgate.engines.duckdb.decoded import (
     REASON_TYPE,
     REFUSED_SCHEMA,
     Decoded,
+    joined,
     take_dropped,
     warned,
     without_marks,
@@ -87,7 +88,7 @@ class JsonDecoder:
                 start += len(chunk)
         if not parts:
             return self._nothing(table)
-        return _joined(parts)
+        return joined(parts)
 
     def _chunk(self, table: pa.Table, raw: pa.Array) -> Decoded:
         data, offsets = _buffers(raw)
@@ -309,19 +310,6 @@ def _refused(lines: pa.Table, reads: Sequence[Read]) -> pa.Table:
             pa.array([r.reasons for r in reads], REASON_TYPE),
         ],
         schema=REFUSED_SCHEMA,
-    )
-
-
-def _joined(parts: Sequence[Decoded]) -> Decoded:
-    counted: Counter[str] = Counter()
-    for part in parts:
-        counted.update(part.warnings)
-    return Decoded(
-        pa.concat_tables([part.rows for part in parts]),
-        np.concatenate([part.keep for part in parts]),
-        pa.concat_tables([part.refused for part in parts]),
-        pa.concat_tables([part.dropped for part in parts]),
-        counted,
     )
 
 

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from headgate.engines.duckdb.files import open_parquet, plain_type
-from headgate.ports.batch import FILE, LINE, OFFSET, PARTITION, RAW
+from headgate.ports.batch import FILE, HEADER, LINE, OFFSET, PARTITION, RAW
 from headgate.ports.engine import RefineJob, Span
 
 PIECE_BYTES = 32 * 2**20
@@ -123,12 +123,13 @@ def _relation(
 
 
 def read_piece(piece: Piece, job: RefineJob, wanted: dict[str, np.ndarray] | None) -> pa.Table:
-    """The job's rows of a piece with the columns of bronze's schema (without file and line).
+    """The job's rows of a piece with the columns of bronze's schema (without line, and file where it is not needed).
 
     A column that an older file does not have is NULL.
     """
     with open_parquet(piece.path) as file:
-        schema = pa.schema([f for f in job.bronze_schema if f.name not in (FILE, LINE)])
+        unread = (LINE,) if HEADER in job.bronze_schema.names else (FILE, LINE)  # a CSV file's name tells its delimiter
+        schema = pa.schema([f for f in job.bronze_schema if f.name not in unread])
         there = set(file.schema_arrow.names)
         table = file.read_row_groups(
             list(piece.row_groups), columns=[n for n in schema.names if n in there], use_threads=False

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from headgate.contract.to_sql import quote
 from headgate.engines.duckdb.connection import Settings, connect
+from headgate.engines.duckdb.csv_lines import CsvDecoder
 from headgate.engines.duckdb.decoded import Decoded
 from headgate.engines.duckdb.files import open_parquet
 from headgate.engines.duckdb.history import silver_types, wanted_columns
@@ -23,7 +24,7 @@ from headgate.engines.duckdb.judgement import CONTENT, KEY, content_hash, key_co
 from headgate.engines.duckdb.output import TableWriter, Written
 from headgate.engines.duckdb.pieces import Piece, partition_counts, read_piece, wanted_offsets
 from headgate.engines.duckdb.typed import TypedDecoder
-from headgate.ports.batch import OFFSET, PARTITION, RAW, VERSION
+from headgate.ports.batch import HEADER, OFFSET, PARTITION, RAW, VERSION
 from headgate.ports.engine import RefineJob
 
 MOST_WORKERS = 1024
@@ -98,6 +99,7 @@ class Worker:
         self.versioned = VERSION in job.bronze_schema.names
         self.key = key_columns(job.dataset, versioned=self.versioned)
         self._wanted = wanted_offsets(job.only)
+        self._csv_decoder: CsvDecoder | None = None
         self._json_decoder: JsonDecoder | None = None
         self._typed = TypedDecoder(self.connection, job.dataset)
         self._held: dict[int, tuple[pa.Table | str, np.ndarray]] = {}
@@ -200,12 +202,13 @@ class Worker:
     def _decode(self, table: pa.Table) -> Decoded:
         if RAW not in table.column_names:
             return self._typed.decode(table)
-        return self._json().decode(table)
-
-    def _json(self) -> JsonDecoder:
+        if HEADER in table.column_names:
+            if self._csv_decoder is None:
+                self._csv_decoder = CsvDecoder(self.connection, self.job.dataset)
+            return self._csv_decoder.decode(table)
         if self._json_decoder is None:
             self._json_decoder = JsonDecoder(self.connection, self.job.dataset)
-        return self._json_decoder
+        return self._json_decoder.decode(table)
 
     def _refuse(self, refused: pa.Table) -> None:
         count = refused.num_rows

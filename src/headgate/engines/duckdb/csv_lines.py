@@ -1,0 +1,93 @@
+"""Raw CSV bronze: records to texts by the header's names, then typed like any other source."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from headgate.contract.model import Dataset
+from headgate.engines.duckdb.csv_records import DELIMITERS, Dialect, Parsed, parse
+from headgate.engines.duckdb.decoded import REASON_TYPE, REFUSED_SCHEMA, Decoded, joined
+from headgate.engines.duckdb.judgement import LONGEST_VALUE, ROW, Judgement, build
+from headgate.engines.duckdb.typed import judge_table, source_columns
+from headgate.ports.batch import FILE, HEADER, INGESTED_AT, OFFSET, PARTITION, RAW
+
+_COORDINATES = (PARTITION, OFFSET, INGESTED_AT, RAW)
+
+
+class CsvDecoder:
+    """Decodes pieces of CSV records of one dataset; statements are made once per header."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, dataset: Dataset) -> None:
+        self.connection, self.dataset = connection, dataset
+        self._made: dict[tuple[str, ...], Judgement] = {}
+        self._options: Mapping[str, object] = dataset.servers[0].options if dataset.servers else {}
+
+    def decode(self, table: pa.Table) -> Decoded:
+        """The rows of a bronze table, judged."""
+        return joined([self._group(*group) for group in self._groups(table)])
+
+    def _groups(self, table: pa.Table) -> list[tuple[pa.Table, Sequence[str], Dialect]]:
+        """Rows of one header and one dialect together."""
+        headers = table[HEADER].combine_chunks().dictionary_encode()
+        files = table[FILE].combine_chunks().dictionary_encode()
+        headers = headers.combine_chunks() if isinstance(headers, pa.ChunkedArray) else headers
+        files = files.combine_chunks() if isinstance(files, pa.ChunkedArray) else files
+        kinds = [(h, self._dialect(f or "")) for h in headers.dictionary.to_pylist() for f in files.dictionary.to_pylist()]
+        if not kinds:
+            return [(table, self._names(""), Dialect())]
+        codes = headers.indices.to_numpy() * len(files.dictionary) + files.indices.to_numpy()
+        distinct = {kind: [n for n, other in enumerate(kinds) if other == kind] for kind in kinds}
+        groups = []
+        for (header, dialect), numbers in distinct.items():
+            mine = np.isin(codes, numbers)
+            if mine.any():
+                rows = table if mine.all() else table.filter(pa.array(mine))
+                groups.append((rows, self._names(header or ""), dialect))
+        return groups
+
+    def _dialect(self, file: str) -> Dialect:
+        given = str(self._options.get("delimiter") or ("\t" if ".tsv" in file.lower() else ","))
+        quote = self._options.get("quote")
+        return Dialect(DELIMITERS.get(given, given), '"' if quote is None else str(quote))
+
+    def _names(self, header: str) -> Sequence[str]:
+        """The column names; a file without a header has the contract's fields in order."""
+        if header:
+            return [str(name) for name in json.loads(header)]
+        return [f.source_name for f in self.dataset.fields if f.transform is None]
+
+    def _group(self, table: pa.Table, names: Sequence[str], dialect: Dialect) -> Decoded:
+        raw = table[RAW].combine_chunks()
+        raw = pa.concat_arrays(raw.chunks) if isinstance(raw, pa.ChunkedArray) else raw
+        parsed = parse(raw, names, dialect)
+        good = table.select(_COORDINATES).take(pa.array(parsed.rows))
+        source = parsed.texts
+        for name in _COORDINATES:
+            source = source.append_column(name, good[name])
+        source = source.append_column(ROW, pa.array(np.arange(source.num_rows, dtype=np.int64)))
+        decoded = judge_table(self.connection, source, self._judgement(source.schema, tuple(names)), RAW)
+        return joined([decoded, _no_records(decoded, table, parsed)]) if parsed.wrong else decoded
+
+    def _judgement(self, schema: pa.Schema, names: tuple[str, ...]) -> Judgement:
+        if names not in self._made:
+            columns = source_columns(self.connection, self.dataset, schema, odd=False)
+            self._made[names] = build(self.dataset, columns, versioned=False)
+        return self._made[names]
+
+
+def _no_records(decoded: Decoded, table: pa.Table, parsed: Parsed) -> Decoded:
+    """Records that are none, refused."""
+    numbers = sorted(parsed.wrong)
+    lines = table.take(pa.array(numbers))
+    reasons = [[{"rule": "record", "field": None, "value": parsed.wrong[n][:LONGEST_VALUE]}] for n in numbers]
+    refused = pa.table(
+        [lines[PARTITION], lines[OFFSET], lines[INGESTED_AT], lines[RAW], pa.array(reasons, REASON_TYPE)],
+        schema=REFUSED_SCHEMA,
+    )
+    return Decoded(decoded.rows.slice(0, 0), np.empty(0, bool), refused, decoded.dropped.slice(0, 0), Counter())
