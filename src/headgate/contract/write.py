@@ -52,7 +52,8 @@ def contract_yaml(
     safe = dataset_name(name)
     names = _names(fields)
     called = {one.name: name for one, name in zip(reversed(fields), reversed(names), strict=True)}
-    own = {**({"order": [called.get(one, one) for one in order]} if order else {}), **(properties or {})}
+    keyed = any(one.key_position is not None for one in fields)  # without a key no row is superseded
+    own = {**({"order": [called.get(one, one) for one in order]} if order and keyed else {}), **(properties or {})}
     dataset: dict[str, Any] = {"name": safe}
     source = physical_name or (name if name != safe else "")
     if source:

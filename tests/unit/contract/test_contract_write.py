@@ -146,6 +146,11 @@ def test_names_that_a_contract_may_not_give_are_replaced_and_kept_as_source(fold
     assert len({fold(one.name) for one in dataset.fields}) == len(some)
 
 
+def test_order_is_left_out_where_there_is_no_key(folder):
+    text = contract_yaml("d", [Field("at", Type(Kind.DATE))], LOCAL, order=["at"])
+    assert loaded(folder, text).datasets[0].order == ()
+
+
 def test_secrets_of_a_server_are_not_written(folder):
     server = Server("s", "postgres", {"host": "h", "password": "canary-1", "api_key": "canary-2", "sslmode": "require"})
     text = contract_yaml("d", [Field("a", Type(Kind.STRING))], server)
