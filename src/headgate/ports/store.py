@@ -112,6 +112,9 @@ class Publication(Protocol):
     def folder(self, table: str) -> str:
         """An existing folder in which new data files of the table may be written (any file name)."""
 
+    def expect(self, table: str, snapshot_id: int | None) -> None:
+        """Commit only if the table still is at this snapshot (None: it has none); else CommitConflict."""
+
     def append(self, table: str, paths: Sequence[str]) -> None:
         """Add Parquet files, written with the table's field ids, rows of one partition value each."""
 

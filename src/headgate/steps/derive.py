@@ -192,6 +192,7 @@ class _Build:
         output = Output(self.publication.folder(spec.name), view.schema, view.field_ids())
         sql, tables = self._changed_only(fresh) or (self.model.sql, self.tables)
         paths = list(self.engine.derive(sql, tables, output))
+        self.publication.expect(spec.name, self.present.snapshot_id if self.present else None)
         if self.present is not None:
             self.publication.remove(spec.name, [f.path for f in self.present.files()])
         self.publication.append(spec.name, paths)

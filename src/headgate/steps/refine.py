@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -13,7 +14,7 @@ import pyarrow as pa
 from headgate import crash
 from headgate.contract.model import Dataset
 from headgate.contract.to_arrow import Layout, ledger_schema, quarantine_schema, silver_layout, silver_schema
-from headgate.errors import BudgetExceeded
+from headgate.errors import BudgetExceeded, CommitConflict
 from headgate.ports.batch import OFFSET, PARTITION, VERSION, Position
 from headgate.ports.engine import QUARANTINED, VERDICTS, Engine, Output, Refined, RefineJob, Span
 from headgate.ports.store import Cut, FileInfo, Lake, Publication, TableSpec, TableView
@@ -21,6 +22,7 @@ from headgate.steps.land import bronze_name, offset_fact
 from headgate.steps.run import Run
 
 JUDGE_ROWS = 2_000_000  # bronze rows per publication
+CONFLICTS = 5  # how often a portion is judged again because silver changed meanwhile
 HOLD = "hold"  # silver's fact that keeps gold closed after a run past its error budget
 LAYERS = ("silver", "quarantine", "ledger")
 
@@ -40,6 +42,10 @@ class Judged:
     def total(self, verdict: str) -> int:
         """Rows that got this verdict, over all partitions."""
         return sum(one.get(verdict, 0) for one in self.verdicts.values())
+
+    def copy(self) -> Judged:
+        """The same counts, free to change."""
+        return deepcopy(self)
 
     def add(self, refined: Refined, spans: Sequence[Span]) -> None:
         """Take in one publication's result."""
@@ -87,19 +93,36 @@ def refine(dataset: Dataset, lake: Lake, engine: Engine, run: Run, *, rebuild: b
     judged = Judged()
     if rebuild:
         _rebuild(dataset, lake, engine, run, judged)
+    conflicts = 0
     while spans := _portion(pending(dataset, cut := lake.cut())):
-        with lake.publication("refine") as publication:
-            step = Step(dataset, cut, publication, run)
-            refined = engine.refine(step.job(spans))
-            judged.add(refined, spans)
-            step.apply(refined)
-            step.advance(spans, refined, last=not _rest(dataset, cut, spans))
-            step.hold(judged)
-            crash.point("refine: files written, not published")
-            publication.commit()
+        try:
+            _judge(dataset, cut, lake, engine, run, judged, spans)
+        except CommitConflict:
+            # Nothing of it landed, and silver is not what these verdicts were given against: judge again.
+            conflicts += 1
+            if conflicts > CONFLICTS:
+                raise
+            continue
         crash.point("refine: published")
         run.tell("refine", dataset=dataset.name, rows=judged.read, quarantined=judged.total(QUARANTINED))
     return judged
+
+
+def _judge(
+    dataset: Dataset, cut: Cut, lake: Lake, engine: Engine, run: Run, judged: Judged, spans: Sequence[Span]
+) -> None:
+    """One publication: the verdicts of some spans. `judged` takes them in once they are certain to be visible."""
+    with lake.publication("refine") as publication:
+        step = Step(dataset, cut, publication, run)
+        refined = engine.refine(step.job(spans))
+        after = judged.copy()
+        after.add(refined, spans)
+        step.apply(refined)
+        step.advance(spans, refined, last=not _rest(dataset, cut, spans))
+        step.hold(after)
+        crash.point("refine: files written, not published")
+        publication.commit()
+    judged.add(refined, spans)
 
 
 def _portion(spans: list[Span]) -> list[Span]:
@@ -189,7 +212,10 @@ class Step:
                 self.publication.remove(self.specs[layer].name, [f.path for f in view.files()])
 
     def apply(self, refined: Refined) -> None:
-        """Swap the files that the engine rewrote and add the new ones."""
+        """Swap the files that the engine rewrote and add the new ones. The verdicts hold only for the silver that they
+        were given against, so the commit is refused when it has changed."""
+        silver = self.before["silver"]
+        self.publication.expect(self.specs["silver"].name, silver.snapshot_id if silver else None)
         for layer in LAYERS:
             name = self.specs[layer].name
             if removed := refined.removed.get(layer):
