@@ -258,6 +258,31 @@ def position_one_too_far() -> None:
     _sources(Source)
 
 
+@fault
+def lost_ties() -> None:
+    """Reading goes on with `watermark > last` alone: rows that share the last watermark are lost."""
+    from headgate.sources.postgres_query import Reading
+
+    real = Reading._after
+
+    def after(self, values):
+        if self.watermark is None or values[0] is None:
+            return real(self, values)
+        return f"{self.watermark.sql} > {self.watermark.literal(values[0])}"
+
+    Reading._after = after
+
+
+@fault
+def first_transaction_lost() -> None:
+    """Rows of transactions past the last snapshot are read with `>` where `>=` belongs."""
+    from headgate.sources import postgres_query, postgres_scan
+
+    real = postgres_query.newer
+    for module in (postgres_query, postgres_scan):
+        module.newer = lambda xid, at_most=None: real(xid + 1, at_most)
+
+
 # --- refine
 
 

@@ -1,16 +1,22 @@
-"""Rigs of the files source: NDJSON, CSV plain and gzipped, and a log that grows."""
+"""Rigs of the files source: NDJSON, CSV plain and gzipped, Parquet, and a log that grows."""
 
 from __future__ import annotations
 
+import datetime as dt
 import gzip
+import io
 import json
 from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from headgate.contract.model import Dataset, Field, Kind, Server, Type
 from headgate.sources import files
 
-NAMES = ("id", "text")
+EPOCH = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 DATASET = Dataset(
     name="rows",
     fields=(Field("id", Type(Kind.INTEGER)), Field("text", Type(Kind.STRING))),
@@ -130,3 +136,37 @@ class GrowingSourceRig(NdjsonSourceRig):
         self.records += fresh[:10]
         self._add(fresh[10:])
         return self._rows(fresh)
+
+
+class ParquetSourceRig(NdjsonSourceRig):
+    """Parquet files: typed columns, several row groups."""
+
+    content = ("id", "text", "amount", "at")
+    cannot = {
+        **NdjsonSourceRig.cannot,
+        "seed_odd": "what Parquet holds, Arrow holds: see the types in tests/unit/sources",
+    }
+    suffix = ".parquet"
+    options = {"format": "parquet"}
+    seed_odd = None
+
+    def seed(self, rows: int) -> None:
+        super().seed(rows)
+        if not rows:  # a file without rows still tells its columns
+            (self.folder / "empty.parquet").write_bytes(self._bytes([]))
+
+    def _record(self, number: int):
+        text = "twice" if number % 10 < 2 else f"row {number} é"
+        id_ = 1 if text == "twice" else number
+        return {"id": id_, "text": text, "amount": Decimal(id_) / 1000, "at": EPOCH + dt.timedelta(microseconds=id_)}
+
+    def _bytes(self, records) -> bytes:
+        columns = [
+            ("id", pa.int64()), ("text", pa.string()), ("amount", pa.decimal128(20, 3)), ("at", pa.timestamp("us", "UTC")),
+        ]  # fmt: skip
+        file = io.BytesIO()
+        pq.write_table(pa.Table.from_pylist(records, schema=pa.schema(columns)), file, row_group_size=10)
+        return file.getvalue()
+
+    def _rows(self, records) -> list[dict]:
+        return [dict(record) for record in records]

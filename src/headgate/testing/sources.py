@@ -192,6 +192,23 @@ class SourceConformance(Suite):
             position = _last_end(batches)
 
     @behaviour()
+    def a_later_read_can_stop_at_any_end_too(self, rig: SourceRig) -> None:
+        """What holds for the first read holds for those that read only what is new."""
+        rig.seed(ROWS)
+        position = _last_end(_read(rig, Position.start()))
+        for _ in range(3):
+            rig.change()
+        whole = _read(rig, position)
+        expected = _contents(rig, whole)
+        _chained(whole, position)
+        for index, batch in enumerate(whole):
+            if batch.end is None:
+                continue
+            rest = _read(rig, batch.end)
+            _same(_contents(rig, whole[: index + 1]) + _contents(rig, rest), expected, f"stopped after batch {index}")
+            _unique([*whole[: index + 1], *rest])
+
+    @behaviour()
     def a_change_in_the_middle_of_a_read_is_not_lost(self, rig: SourceRig) -> None:
         """Records that come or change between two ends are read in this run or in the next; nothing is invented."""
         rig.seed(ROWS)

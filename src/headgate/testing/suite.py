@@ -49,7 +49,7 @@ class Suite:
         cannot: Mapping[str, str] = getattr(rig, "cannot", {})
         names = []
         for name in cls.behaviours():
-            missing = [need for need in getattr(cls, name).needs if not hasattr(rig, need)]
+            missing = [need for need in getattr(cls, name).needs if getattr(rig, need, None) is None]
             unexplained = [need for need in missing if need not in cannot]
             demand(not unexplained, f"{rig.__name__} has no {unexplained} and `cannot` does not say why")
             if not missing:
