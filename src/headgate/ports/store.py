@@ -89,7 +89,7 @@ class TableView(Protocol):
         """Paths of the data files added and removed since that snapshot; None when it is no longer known."""
 
     def field_ids(self) -> Mapping[str, Any]:
-        """Column name -> field id, or {"__duckdb_field_id": id, child: …} for nested ones: DuckDB's COPY takes it so."""
+        """Column name -> field id; nested ones as {"__duckdb_field_id": id, child: …}, as DuckDB's COPY wants."""
 
 
 class Cut(Protocol):

@@ -58,13 +58,8 @@ def _from_postgres(url: str) -> str:
 
 def _from_files(path: str) -> str:
     from headgate.contract.write import contract_yaml
-    from headgate.sources import files
+    from headgate.sources import files_discover
 
-    found = files.discover(path)
-    name = (
-        re.sub(r"[^A-Za-z0-9_]+", "_", Path(path.replace("*", "")).name.partition(".")[0]).strip("_").lower()
-        or "dataset"
-    )
-    if name[0].isdigit():
-        name = f"d_{name}"
-    return contract_yaml(**{"name": name, **found})
+    found = files_discover.discover(path)
+    name = re.sub(r"[^A-Za-z0-9_]+", "_", Path(path.replace("*", "")).name.partition(".")[0]).strip("_").lower()
+    return contract_yaml(name or "dataset", found.fields, found.server, physical_type="file")

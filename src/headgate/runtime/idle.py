@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from headgate.runtime.workspace import Workspace
     from headgate.stores.iceberg import Peek
 
-HOLD = "hold"
+HOLD, BUILT = "hold", "built"  # as the steps write them; importing those would import Arrow
 
 
 def nothing_to_do(project: Workspace, chosen: Collection[str], record: RunRecord) -> bool:
@@ -69,4 +69,7 @@ def _model_is_current(seen: Peek, table: str, fingerprint: str) -> bool:
     inputs = seen.fact(table, "inputs")
     if inputs is None or seen.fact(table, "model") != fingerprint:
         return False
-    return all(seen.known(t) and str(seen.snapshot_id(t)) == snapshot for t, snapshot in json.loads(inputs).items())
+    return all(
+        seen.known(t) and (seen.fact(t, BUILT) or str(seen.snapshot_id(t))) == state
+        for t, state in json.loads(inputs).items()
+    )

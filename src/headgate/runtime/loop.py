@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import secrets
 import time
 from collections.abc import Callable, Sequence
@@ -88,13 +87,27 @@ def run(
         raise _failed(record, DefectError(what, hint=hint, stage="run")) from cause
     finally:
         record.seconds = round(time.perf_counter() - started, 3)
-        record.peak_rss_mib = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
+        record.peak_rss_mib = peak_rss_mib()
         write_record(project.settings.state / "runs", record)
     if record.moved:
         from headgate.runtime.runs_table import publish_record
 
         publish_record(project.lake, record, this)
     return record
+
+
+def peak_rss_mib() -> float:
+    """The most memory this process has held. Not from getrusage: that also remembers a large parent's."""
+    try:
+        with open("/proc/self/status", encoding="ascii") as status:
+            for line in status:
+                if line.startswith("VmHWM:"):
+                    return round(int(line.split()[1]) / 1024, 1)
+    except OSError:
+        pass
+    import resource
+
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
 
 
 def _failed(record: RunRecord, error: HeadgateError) -> HeadgateError:

@@ -12,7 +12,7 @@ from headgate.errors import FixInputError
 from headgate.ports.store import Cut
 from headgate.runtime.loop import new_run, nodes_of
 from headgate.runtime.select import select
-from headgate.steps.derive import ordered
+from headgate.steps.derive import ordered, state_of
 from headgate.steps.refine import pending
 from headgate.steps.replay import replay
 
@@ -51,7 +51,7 @@ def _why(cut: Cut, table: str, fingerprint: str, reads: Sequence[str]) -> str:
     if held.facts("model") != fingerprint:
         return "its query changed"
     views = {t: cut.table(t) for t in reads}
-    now = json.dumps({t: str(v.snapshot_id) if v else None for t, v in views.items()}, sort_keys=True)
+    now = json.dumps({t: state_of(v) if v else None for t, v in views.items()}, sort_keys=True)
     return "its inputs changed" if held.facts("inputs") != now else "only if its inputs change in this run"
 
 

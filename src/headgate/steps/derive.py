@@ -21,6 +21,7 @@ from headgate.ports.engine import Engine, Output
 from headgate.ports.store import FileInfo, Lake, Publication, TableSpec, TableView
 from headgate.steps.run import Run
 
+BUILT = "built"  # a gold table's fact: the run that built it
 _DAY_OF = re.compile(r'"?([A-Za-z_][A-Za-z0-9_]*)"?::date')
 
 
@@ -62,8 +63,8 @@ class Derived:
 class _Fresh:
     """A gold table as this publication will leave it: what later models of the same run read."""
 
-    def __init__(self, name: str, schema: pa.Schema, files: Sequence[FileInfo]) -> None:
-        self.name, self.schema, self._files = name, schema, files
+    def __init__(self, name: str, schema: pa.Schema, files: Sequence[FileInfo], built: str | None = None) -> None:
+        self.name, self.schema, self._files, self._built = name, schema, files, built
         self.snapshot_id: int | None = None
         self.properties: Mapping[str, str] = {}
 
@@ -79,14 +80,19 @@ class _Fresh:
     def position(self, stream: str) -> Position:  # noqa: ARG002
         return Position.start()
 
-    def facts(self, name: str) -> str | None:  # noqa: ARG002
-        return None
+    def facts(self, name: str) -> str | None:
+        return self._built if name == BUILT else None
 
     def changes(self, since_snapshot_id: int) -> tuple[Sequence[str], Sequence[str]] | None:  # noqa: ARG002
         return None
 
     def field_ids(self) -> Mapping[str, Any]:
         return {}
+
+
+def state_of(view: TableView) -> str:
+    """What a model's input was: the run that built it when it is a model itself, else its snapshot."""
+    return view.facts(BUILT) or str(view.snapshot_id)
 
 
 def ordered(models: Sequence[Model], engine: Engine) -> list[tuple[Model, list[str]]]:
@@ -127,24 +133,19 @@ def derive(models: Sequence[Model], lake: Lake, engine: Engine, run: Run, *, reb
         fresh: set[str] = set()
         for model, reads in ordered(models, engine):
             _exist(model, reads, tables)
-            inputs = {t: str(tables[t].snapshot_id) for t in reads}
+            inputs = json.dumps({t: state_of(tables[t]) for t in reads}, sort_keys=True)
             held = cut.table(model.table)
             same = held is not None and held.facts("model") == model.fingerprint
-            if (
-                same
-                and not rebuild
-                and not fresh & set(reads)
-                and held
-                and held.facts("inputs") == json.dumps(inputs, sort_keys=True)
-            ):
+            if same and held and not rebuild and held.facts("inputs") == inputs:
                 derived.kept.append(model.name)
                 continue
             built = _Build(model, tables, held if same and not rebuild else None, publication, engine)
             files = built.run(fresh)
-            tables[model.table] = _Fresh(model.table, built.schema, files)
+            tables[model.table] = _Fresh(model.table, built.schema, files, run.id)
             fresh.add(model.table)
             publication.note_fact(model.table, "model", model.fingerprint)
-            publication.note_fact(model.table, "inputs", json.dumps(inputs, sort_keys=True))
+            publication.note_fact(model.table, "inputs", inputs)
+            publication.note_fact(model.table, BUILT, run.id)
             derived.built[model.name] = sum(f.rows for f in files)
             if built.values is not None:
                 derived.partly[model.name] = built.values
