@@ -1,0 +1,165 @@
+"""Workers in processes of their own, each on one end of a pipe.
+
+Not `multiprocessing`: its children import the program's main module again, which a library must not ask of its
+callers. Here one fresh interpreter imports this module and, where the system can, forks itself into the others.
+A worker whose pipe closes ends, so nothing outlives a killed parent.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from headgate.engines.duckdb.connection import Settings
+from headgate.engines.duckdb.pieces import Piece
+from headgate.engines.duckdb.worker import PieceReport, Rewrite, RewriteReport, Worker, WriteReport
+from headgate.errors import DefectError, HeadgateError, RetryableError
+from headgate.ports.engine import RefineJob
+
+_START = "import sys, json; sys.path[:] = json.loads(sys.argv[1]); from headgate.engines.duckdb import processes; processes.serve(json.loads(sys.argv[2]))"
+_STOP_S = 10.0
+
+
+class RemoteWorker:
+    """A worker at the other end of a pipe; the verbs of `Worker`."""
+
+    def __init__(self, connection: Connection, settings: Settings, job: RefineJob, number: int, share: int) -> None:
+        self._connection = connection
+        self._ask("open", settings, job, number, share)
+
+    def decode(self, piece: Piece) -> PieceReport:
+        """See `Worker.decode`."""
+        report: PieceReport = self._ask("decode", piece)
+        return report
+
+    def decode_rest(self, *, least: int = 1) -> PieceReport | None:
+        """See `Worker.decode_rest`."""
+        report: PieceReport | None = self._ask("decode_rest", least)
+        return report
+
+    def suspects(self, hashes: np.ndarray) -> pa.Table:
+        """See `Worker.suspects`."""
+        return self._ask("suspects", hashes)
+
+    def write(self, lost: Mapping[int, np.ndarray]) -> WriteReport:
+        """See `Worker.write`."""
+        report: WriteReport = self._ask("write", lost)
+        return report
+
+    def rewrite(self, task: Rewrite) -> RewriteReport:
+        """See `Worker.rewrite`."""
+        report: RewriteReport = self._ask("rewrite", task)
+        return report
+
+    def close(self) -> None:
+        """Let the worker end."""
+        self._connection.close()
+
+    def _ask(self, verb: str, *arguments: Any) -> Any:
+        try:
+            self._connection.send((verb, arguments))
+            failed, answer = self._connection.recv()
+        except (EOFError, OSError) as cause:
+            raise RetryableError(
+                "a worker process of the engine died",
+                hint="the system may have killed it for lack of memory: lower the engine's threads or memory_limit",
+                stage="refine",
+            ) from cause
+        if failed:
+            raise answer
+        return answer
+
+
+@contextmanager
+def start_workers(settings: Settings, job: RefineJob, count: int) -> Iterator[Sequence[RemoteWorker]]:
+    """So many workers in processes of their own, gone on leaving."""
+    pairs = [socket.socketpair() for _ in range(count)]
+    forks = sys.platform == "linux"  # elsewhere a process that has loaded system libraries must not fork
+    groups = [[theirs for _, theirs in pairs]] if forks else [[theirs] for _, theirs in pairs]
+    children = [_start(group) for group in groups]
+    connections = [Connection(ours.detach()) for ours, _ in pairs]
+    for _, theirs in pairs:
+        theirs.close()
+    try:
+        yield [RemoteWorker(c, settings, job, n, count) for n, c in enumerate(connections)]
+    finally:
+        for connection in connections:
+            connection.close()
+        for child in children:
+            _end(child)
+
+
+def _start(ends: Sequence[socket.socket]) -> subprocess.Popen[bytes]:
+    numbers = [end.fileno() for end in ends]
+    return subprocess.Popen(
+        [sys.executable, "-c", _START, json.dumps(sys.path), json.dumps(numbers)],
+        pass_fds=numbers,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    try:
+        child.wait(_STOP_S)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+
+
+def serve(numbers: Sequence[int]) -> None:
+    """In the child: one process per pipe, each a worker until its pipe closes."""
+    # An interrupt from the terminal reaches everybody; the parent decides what comes of it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    gc.disable()  # rows come by millions and hold no circles
+    forked = []
+    mine = numbers[0]
+    for other in numbers[1:]:
+        pid = os.fork()
+        if pid == 0:
+            mine, forked = other, []
+            break
+        forked.append(pid)
+    for number in numbers:
+        if number != mine:
+            os.close(number)
+    _work(Connection(mine))
+    for pid in forked:
+        os.waitpid(pid, 0)
+
+
+def _work(connection: Connection) -> None:
+    worker: Worker | None = None
+    while True:
+        try:
+            verb, arguments = connection.recv()
+        except (EOFError, OSError):
+            break
+        answer: tuple[bool, Any]
+        try:
+            if verb == "open":
+                worker, result = Worker(*arguments), None
+            elif verb == "decode_rest":
+                result = worker.decode_rest(least=arguments[0]) if worker else None
+            else:
+                result = getattr(worker, verb)(*arguments)
+            answer = False, result
+        except HeadgateError as problem:
+            answer = True, problem
+        except Exception as problem:  # anything else may not survive the pipe
+            answer = True, DefectError(f"{type(problem).__name__} in a worker: {problem}", stage="refine")
+        with suppress(OSError):
+            connection.send(answer)
+    if worker is not None:
+        worker.close()
