@@ -17,7 +17,7 @@ from headgate.sources.files_split import Cut, OversizeRecord
 LINES, ARRAY, DOCUMENT = "lines", "array", "document"
 
 _SPACE = b" \t\r\n"
-_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|["\[\]{},]', re.DOTALL)
+_TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|["\[\]{},]', re.DOTALL)  # possessive: nothing is tried twice
 
 
 def shape_of(beginning: bytes) -> str:

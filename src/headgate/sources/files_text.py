@@ -132,7 +132,8 @@ class _Blocks:
         self._shape = head.shape
         self._place = start
         self._size = size
-        self._block = bytearray(2 * size + 2)
+        self._step = min(size, _HEAD_BYTES)  # small files, of which there may be many, need no large block
+        self._block = bytearray()
         self._end = 0
         self._final = False
 
@@ -195,9 +196,10 @@ class _Blocks:
 
     def _fill(self) -> None:
         """Read more content behind what is there, making room for it."""
-        want = self._end + max(self._size, self._end)  # doubling: a long record is not searched over and over
+        want = self._end + max(self._step, self._end)  # doubling: a long record is not searched over and over
+        self._step = min(self._size, 8 * self._step)
         if want + 2 > len(self._block):
-            grown = bytearray(2 * want + 2)
+            grown = bytearray(want + (want >> 2) + 2)
             grown[: self._end] = self._block[: self._end]
             self._block = grown
         with memoryview(self._block) as view:

@@ -73,7 +73,8 @@ def test_marks_for_missing_values_become_a_standardisation(here):
     assert found.standardise == (Standardise("null_if", ["NA", "-"]),)
 
 
-UTC = duckdb.connect(config={"TimeZone": "UTC", "threads": 1})
+UTC = duckdb.connect()
+UTC.execute("SET GLOBAL TimeZone = 'UTC'")
 TEXTS = st.one_of(
     st.integers().map(str),
     st.decimals(allow_nan=False, allow_infinity=False, places=3).map(str),
