@@ -1,10 +1,16 @@
-"""Runs `headgate` as a user does: a process of its own."""
+"""Runs `headgate` as a user does."""
 
+import contextlib
+import gc
+import io
 import json
 import os
 import subprocess
 import sys
 from dataclasses import dataclass
+from unittest import mock
+
+from headgate.cli.main import main
 
 
 @dataclass
@@ -17,19 +23,25 @@ class Answer:
         return json.loads(self.out)
 
 
-def headgate(*arguments, project=None, env=None, cwd=None, timeout=120):
-    """Run one command to its end."""
-    place = ["-p", str(project)] if project else []
-    done = subprocess.run(
-        [sys.executable, "-m", "headgate", *map(str, arguments), *place],
-        capture_output=True,
-        text=True,
-        env={**os.environ, **(env or {})},
-        cwd=cwd,
-        timeout=timeout,
-        check=False,
-    )
-    return Answer(done.returncode, done.stdout, done.stderr)
+def headgate(*arguments, project=None, env=None, cwd=None, timeout=120, process=False):
+    """Run one command to its end: in this process (quick), or as a process of its own."""
+    argv = [str(a) for a in arguments] + (["-p", str(project)] if project else [])
+    if process:
+        done = subprocess.run(
+            [sys.executable, "-m", "headgate", *argv],
+            capture_output=True,
+            text=True,
+            env={**os.environ, **(env or {})},
+            cwd=cwd,
+            timeout=timeout,
+            check=False,
+        )
+        return Answer(done.returncode, done.stdout, done.stderr)
+    out, err = io.StringIO(), io.StringIO()
+    with mock.patch.dict(os.environ, env or {}), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main(argv)
+    gc.enable()
+    return Answer(code, out.getvalue(), err.getvalue())
 
 
 def good(*arguments, **options):

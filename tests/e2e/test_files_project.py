@@ -160,7 +160,7 @@ def test_query_writes_tables_json_csv_and_parquet(project, tmp_path):
     sql = "from daily_revenue order by day"
     assert "1,360.99" in headgate("query", sql, project=project).out.replace("1360.99", "1,360.99")
     assert (
-        headgate("query", sql, "--format", "csv", project=project).out.splitlines()[0].replace('"', "")
+        headgate("query", sql, "--format", "csv", project=project, process=True).out.splitlines()[0].replace('"', "")
         == "day,orders,revenue,returned"
     )
     file = tmp_path / "out.parquet"

@@ -62,25 +62,24 @@ def _rows(view: TableView | None) -> int:
 
 
 def _from_records(dataset: Dataset, lake: Lake, account: Account) -> None:
-    """The records of the publications must add up to the tables."""
-    landed = judged = replaced = 0
+    """The records of the publications must add up to the tables. A rebuild judges all rows anew: older verdicts end."""
+    landed = judged = 0
     verdicts: dict[str, int] = {}
-    for record in lake.publications(limit=1_000_000):
+    rebuilt = False
+    for record in lake.publications(limit=1_000_000):  # the newest first
         if record.get("dataset") != dataset.name:
             continue
-        step = record.get("step")
-        if step == "land":
+        if record.get("step") == "land":
             landed += int(record.get("rows", 0))
-        elif step == "refine":
+        elif record.get("step") == "refine" and not rebuilt:
             for verdict, rows in record.get("verdicts", {}).items():
                 verdicts[verdict] = verdicts.get(verdict, 0) + rows
                 judged += rows
-            replaced += int(record.get("replaced", 0))
+            rebuilt = bool(record.get("rebuild"))
     account.verdicts = verdicts
-    rebuilt = any(r.get("rebuild") for r in lake.publications(limit=1_000_000) if r.get("dataset") == dataset.name)
     if landed and landed != account.bronze:
         account.findings.append(f"the records say {landed:,} rows landed; bronze holds {account.bronze:,}")
-    if judged and not rebuilt and judged + account.pending != account.bronze:
+    if judged and judged + account.pending != account.bronze:
         account.findings.append(f"the records say {judged:,} rows were judged; bronze holds {account.bronze:,}")
 
 

@@ -251,6 +251,7 @@ class Step:
                 "dataset": self.dataset.name,
                 "verdicts": verdicts,
                 "replaced": refined.replaced,
+                "rebuild": self.fresh,
                 "partitions": refined.verdicts,
             }
         )
