@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from headgate.errors import FixInputError, SourceUnavailable
 from headgate.ports.batch import FILE, LINE, ODD, ODD_TYPE, PREFIX
@@ -147,6 +146,8 @@ class ParquetReader:
 
     def _measured(self, batch: pa.RecordBatch, found: Found) -> Iterator[pa.RecordBatch]:
         """The batch in parts whose texts, laid out, are about a piece each."""
+        import pyarrow.compute as pc
+
         sizes = np.zeros(batch.num_rows, np.int64)
         columns: list[Any] = list(batch.columns)
         for column in columns:

@@ -79,12 +79,14 @@ def land(column: pa.Array[Any], target: pa.DataType) -> tuple[pa.Array[Any], dic
     landed = _cast(column, target)
     if landed is not None:
         return landed, {}
+    import pyarrow.compute as pc
+
     odd = _misfits(column, target, 0)
     mask = pa.array([row not in odd for row in range(len(column))])
     whole = column.filter(mask).cast(target)
     index = pa.array([None if row in odd else 1 for row in range(len(column))], pa.int64())
-    places = pa.compute.cumulative_sum(index.fill_null(0))
-    wanted = pa.compute.if_else(index.is_valid(), pa.compute.subtract(places, 1), None)
+    places = pc.cumulative_sum(index.fill_null(0))
+    wanted = pc.if_else(index.is_valid(), pc.subtract(places, 1), None)
     return whole.take(wanted), odd
 
 

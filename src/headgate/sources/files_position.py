@@ -57,11 +57,11 @@ class Progress:
                 str(value["root"]),
                 int(value["rows"]),
                 Current(**current) if current else None,
-                dict(value.get("tails", {})),
+                {str(name): _tail(tail) for name, tail in value["tails"].items()},
                 entries,
                 value["files"],
             )
-        except (ValueError, KeyError, TypeError) as cause:
+        except (ValueError, KeyError, TypeError, AttributeError) as cause:
             raise PositionLost(
                 "the stored position is not one of a file source",
                 hint="give the server another name to read its files from the start",
@@ -79,9 +79,8 @@ class Progress:
             "files": self._text,
             "root": self.root,
             "rows": self.rows,
+            "tails": self.tails,
         }
-        if self.tails:
-            value["tails"] = self.tails
         return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
     def identity_read(self, place: str) -> str | None:
@@ -102,6 +101,12 @@ class Progress:
             self._text = None
         self._entries[key] = value
         self.current = None
+
+
+def _tail(value: Any) -> dict[str, Any]:
+    """A tail, every part of it checked: KeyError, TypeError or ValueError when it is none."""
+    numbers = {name: int(value[name]) for name in ("byte", "line", "size", "mtime_ns")}
+    return {**numbers, "head": str(value["head"])}
 
 
 def digest(value: str | bytes, size: int) -> bytes:
