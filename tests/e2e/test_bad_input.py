@@ -45,7 +45,7 @@ CASES = {  # name: (change, exit code, pattern in the complaint)
     "a key twice": (contract("status: draft", "status: draft\nstatus: active"), 2, r"orders\.odcs\.yaml:7:1.*status"),
     "a tab": (contract("  purpose:", "\tpurpose:"), 2, r"orders\.odcs\.yaml:\d+:\d+"),
     "unknown property": (
-        contract("required: true, enum", "require: true, enum"),
+        contract("required: true, partitioned", "require: true, partitioned"),
         2,
         r"orders\.odcs\.yaml:\d+:\d+.*require",
     ),
@@ -60,7 +60,7 @@ CASES = {  # name: (change, exit code, pattern in the complaint)
     "unknown headgate property": (contract("headgate.order", "headgate.ordre"), 2, r"headgate\.ordre"),
     "pattern that no engine compiles": (contract("{format: email}", "{pattern: '(?<=x)y('}"), 2, r"pattern"),
     "another standard": (contract("apiVersion: v3.2.0", "apiVersion: v9.9.9"), 2, r"v9\.9\.9"),
-    "unknown kind of source": (contract("type: local", "type: oracle"), 2, r"oracle"),
+    "unknown kind of source": (contract("type: local", "type: custom"), 2, r"custom"),
     "no such folder of data": (contract("data/orders_*.csv", "nowhere/*.csv"), 2, r"nowhere"),
     "path that leaves the project": (contract("data/orders_*.csv", "../../../etc/passwd"), 2, r"passwd|outside"),
     "variable that is not set": (contract("data/orders_*.csv", "${HEADGATE_NO_SUCH}/x.csv"), 2, r"HEADGATE_NO_SUCH"),

@@ -123,7 +123,7 @@ def _complain(error: HeadgateError, *, as_json: bool) -> int:
         traceback.print_exception(error)
     if as_json:
         sys.stdout.write(json.dumps({"error": error.as_dict()}) + "\n")
-    stage = f" while it should {error.stage}" if error.stage else ""
+    stage = f" [{error.stage}]" if error.stage else ""
     sys.stderr.write(f"headgate: {error.code}{stage}: {error}\n")
     if error.hint:
         sys.stderr.write(f"  what to do: {error.hint}\n")

@@ -366,6 +366,9 @@ class _Builder:
         return _SPECIAL.get(text.lower(), text)
 
 
+_UNCLEAR = "look at this line and the one before it: something is not closed, quoted or indented"
+
+
 def _explain(cause: Any, text: str, place: Place) -> tuple[str, str | None]:
     """The parser's words, and a hint for the usual mistakes."""
     problem = str(cause.problem or cause)
@@ -379,5 +382,5 @@ def _explain(cause: Any, text: str, place: Place) -> tuple[str, str | None]:
     if "mapping values are not allowed" in problem:
         return problem, "quote a text that holds `: `, or check the indentation"
     if cause.context:
-        return f"{problem} ({cause.context})", None
-    return problem, None
+        return f"{problem} ({cause.context})", _UNCLEAR
+    return problem, _UNCLEAR

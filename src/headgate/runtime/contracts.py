@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import headgate
@@ -20,6 +21,7 @@ def load_contracts(files: Sequence[Path], root: Path, state: Path) -> list[Contr
         known = mark.exists()
         contracts.append(load_contract(path, standard=not known, shown=str(path.relative_to(root))))
         if not known:
-            mark.parent.mkdir(parents=True, exist_ok=True)
-            mark.touch()
+            with suppress(OSError):  # a cache that cannot be written only costs time
+                mark.parent.mkdir(parents=True, exist_ok=True)
+                mark.touch()
     return contracts

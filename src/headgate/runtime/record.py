@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from headgate.errors import FixInputError
+
 DONE, FAILED = "done", "failed"
 SCHEMA = "https://json-schema.org/draft/2020-12/schema"
 
@@ -63,7 +65,19 @@ class RunRecord:
 
 
 def write_record(folder: Path, record: RunRecord) -> Path:
-    """Keep the record as `<folder>/<run id>.json`, whole or not at all."""
+    """Keep the record as `<folder>/<run id>.json`, whole or not at all. FixInputError when it cannot be written."""
+    try:
+        return _write(folder, record)
+    except OSError as cause:
+        raise FixInputError(
+            f"the run's record cannot be written: {cause.strerror}",
+            where=str(folder),
+            hint="free space, or give the right to write here; what was published stays",
+            stage="state",
+        ) from cause
+
+
+def _write(folder: Path, record: RunRecord) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{record.run_id}.json"
     draft = path.with_suffix(".tmp")

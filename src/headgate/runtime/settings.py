@@ -60,7 +60,7 @@ def load(folder: Path) -> Settings:
         return Settings(state=folder / ".headgate")
     from headgate.contract.yaml_reader import read_yaml
 
-    document = read_yaml(path)
+    document = read_yaml(path, shown=FILE)
     value = document.value
     if value is None:
         return Settings(state=folder / ".headgate")
@@ -74,7 +74,7 @@ def load(folder: Path) -> Settings:
         settings = reader.mapping(("datasets", name), one or {}, "dataset")
         read = reader.mapping(("datasets", name, "read"), settings.get("read") or {}, None)
         datasets[name] = DatasetSettings(settings.get("server"), read)
-        places[name] = document.place(("datasets", name))
+        places[name] = document.key_place(("datasets", name))
     return Settings(
         lake=LakeSettings(**lake),
         engine=value.get("engine", "duckdb"),
@@ -103,7 +103,7 @@ class _Reader:
                 near = difflib.get_close_matches(str(key), _KEYS[keys], 1)
                 raise ContractSyntaxError(
                     f"unknown setting {key}",
-                    where=str(self.document.place((*path, key))),
+                    where=str(self.document.key_place((*path, key))),
                     hint=f"did you mean {near[0]}?" if near else f"settings here: {', '.join(_KEYS[keys])}",
                 )
         return dict(value)

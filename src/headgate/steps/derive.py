@@ -117,7 +117,9 @@ def ordered(models: Sequence[Model], engine: Engine) -> list[tuple[Model, list[s
     except CycleError as cause:
         circle = " -> ".join(cause.args[1])
         raise FixInputError(
-            f"models read each other in a circle: {circle}", where=names[cause.args[1][0]].file
+            f"models read each other in a circle: {circle}",
+            where=names[cause.args[1][0]].file,
+            hint="let one of them read silver instead",
         ) from cause
     return [(names[n], reads[n]) for n in order]
 
