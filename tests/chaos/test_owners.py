@@ -33,6 +33,7 @@ def test_of_two_runs_at_once_one_wins(case, rng):
 
 def test_a_run_stopped_in_its_commit_adds_nothing_when_it_wakes_up(case, rng, tmp_path):
     """A zombie: frozen with rows written and not published, overtaken, thawed."""
+    case.change()
     case.project.recover()
     for point in ("land: rows written, position not", "refine: files written, not published"):
         case.change()
