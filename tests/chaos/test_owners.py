@@ -32,7 +32,10 @@ def test_of_two_runs_at_once_one_wins(case, rng):
 
 
 def test_a_run_stopped_in_its_commit_adds_nothing_when_it_wakes_up(case, rng, tmp_path):
-    """A zombie: frozen with rows written and not published, overtaken, thawed."""
+    """A zombie: frozen with rows written and not published, overtaken, thawed.
+
+    Landing stops by name, for its rows are those of an old position. Refining may look again and find nothing to do.
+    """
     case.change()
     case.project.recover()
     for point in ("land: rows written, position not", "refine: files written, not published"):
@@ -49,8 +52,9 @@ def test_a_run_stopped_in_its_commit_adds_nothing_when_it_wakes_up(case, rng, tm
         case.project.recover()
         os.killpg(zombie.pid, signal.SIGCONT)
         done = finish(zombie, started)
-        assert done.code in {3, 5}, f"the zombie ended with {done.code}: {done.err[-2000:]}"
-        assert "stale-position" in done.err or "commit-conflict" in done.err, done.err
+        allowed = {3, 5} if point.startswith("land") else LOST
+        assert done.code in allowed, f"the zombie ended with {done.code}: {done.err[-2000:]}"
+        assert done.code == 0 or "stale-position" in done.err or "commit-conflict" in done.err, done.err
         case.project.recover()
         case.check()
     case.finish()
