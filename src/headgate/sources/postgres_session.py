@@ -63,6 +63,9 @@ _REFUSED = (  # libpq gives no code for errors while connecting, so its words de
     "definition of service",
 )
 
+_SECONDS = {"s": 1, "sec": 1, "second": 1, "min": 60, "minute": 60, "h": 3600, "hour": 3600, "d": 86400, "day": 86400}
+_DURATION = "seconds, or text such as 10 min or 24 h"
+
 
 @dataclass(frozen=True, slots=True)
 class Address:
@@ -93,7 +96,7 @@ class Address:
             user=_text(both.get("user") or both.get("username")),
             password=_text(both.get("password")),
             connect_timeout_s=seconds(read.get("connect_timeout", both.get("connect_timeout", 10)), "connect_timeout"),
-            lock_timeout_s=seconds(read.get("lock_timeout", 60), "lock_timeout"),
+            lock_timeout_s=_measure(read.get("lock_timeout", 60), "lock_timeout", _SECONDS, _DURATION),
             passed={name: str(both[name]) for name in PASSED if both.get(name) not in (None, "")},
         )
 
@@ -122,8 +125,7 @@ class Address:
 
 def seconds(value: Any, name: str) -> int:
     """A duration: a number of seconds, or text such as `10 min`, `24 h`, `1 day`."""
-    units = {"s": 1, "sec": 1, "second": 1, "min": 60, "minute": 60, "h": 3600, "hour": 3600, "d": 86400, "day": 86400}
-    return int(_measure(value, name, units, "seconds, or text such as 10 min or 24 h"))
+    return int(_measure(value, name, _SECONDS, _DURATION))
 
 
 def size(value: Any, name: str) -> int:
@@ -160,7 +162,7 @@ class Session:
         self.connection: connection = _connect(address)
         try:
             self.connection.autocommit = True
-            self.query(SESSION + f"SET lock_timeout = {int(address.lock_timeout_s * 1000)}")
+            self.query(SESSION + f"SET lock_timeout = {max(1, int(address.lock_timeout_s * 1000))}")
         except BaseException:
             self.close()
             raise
@@ -172,9 +174,14 @@ class Session:
             return cursor.fetchall() if cursor.description else []
 
     def copy(self, sql: str, sink: Any) -> None:
-        """Runs COPY ... TO STDOUT; `sink.write` gets bytes."""
+        """Runs COPY ... TO STDOUT; `sink.write` gets UTF-8 (of a database of encoding SQL_ASCII: the bytes as they are)."""
+        raw = self.connection.get_parameter_status("server_encoding") == "SQL_ASCII"
         with self.translated(), self.connection.cursor() as cursor:
-            cursor.copy_expert(sql, sink)
+            if raw:
+                cursor.execute("SET client_encoding = 'SQL_ASCII'")
+            cursor.copy_expert(sql.encode(), sink)
+            if raw:
+                cursor.execute("SET client_encoding = 'UTF8'")
 
     def cancel(self) -> None:
         """Stops a running statement from another thread; silent when there is none."""
