@@ -53,7 +53,9 @@ class Settings:
         found = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kmgt]i?b)\s*", self.memory_limit, re.IGNORECASE)
         if found is None:
             raise FixInputError(
-                f"engine setting memory_limit is {self.memory_limit!r}", hint="write it like 2GB or 512MiB", stage="validate"
+                f"engine setting memory_limit is {self.memory_limit!r}",
+                hint="write it like 2GB or 512MiB",
+                stage="validate",
             )
         return int(float(found[1]) * _UNITS[found[2].lower()])
 
@@ -79,7 +81,9 @@ def _count(value: Any) -> int:
     except (TypeError, ValueError):
         count = -1
     if not 0 <= count <= 1024:
-        raise FixInputError(f"engine setting threads is {value!r}", hint="a number from 0 (all cores) to 1024", stage="validate")
+        raise FixInputError(
+            f"engine setting threads is {value!r}", hint="a number from 0 (all cores) to 1024", stage="validate"
+        )
     return count
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from headgate.contract.model import Dataset
+from headgate.engines.duckdb.arrays import pick, take, whole
 from headgate.engines.duckdb.csv_records import DELIMITERS, Dialect, Parsed, parse
 from headgate.engines.duckdb.decoded import REASON_TYPE, REFUSED_SCHEMA, Decoded, joined
 from headgate.engines.duckdb.judgement import LONGEST_VALUE, ROW, Judgement, build
@@ -34,11 +35,9 @@ class CsvDecoder:
 
     def _groups(self, table: pa.Table) -> list[tuple[pa.Table, Sequence[str], Dialect]]:
         """Rows of one header and one dialect together."""
-        headers = table[HEADER].combine_chunks().dictionary_encode()
-        files = table[FILE].combine_chunks().dictionary_encode()
-        headers = headers.combine_chunks() if isinstance(headers, pa.ChunkedArray) else headers
-        files = files.combine_chunks() if isinstance(files, pa.ChunkedArray) else files
-        kinds = [(h, self._dialect(f or "")) for h in headers.dictionary.to_pylist() for f in files.dictionary.to_pylist()]
+        headers, files = (whole(table[name]).dictionary_encode() for name in (HEADER, FILE))
+        named = files.dictionary.to_pylist()
+        kinds = [(h, self._dialect(f or "")) for h in headers.dictionary.to_pylist() for f in named]
         if not kinds:
             return [(table, self._names(""), Dialect())]
         codes = headers.indices.to_numpy() * len(files.dictionary) + files.indices.to_numpy()
@@ -47,7 +46,7 @@ class CsvDecoder:
         for (header, dialect), numbers in distinct.items():
             mine = np.isin(codes, numbers)
             if mine.any():
-                rows = table if mine.all() else table.filter(pa.array(mine))
+                rows = table if mine.all() else pick(table, mine)
                 groups.append((rows, self._names(header or ""), dialect))
         return groups
 
@@ -63,10 +62,8 @@ class CsvDecoder:
         return [f.source_name for f in self.dataset.fields if f.transform is None]
 
     def _group(self, table: pa.Table, names: Sequence[str], dialect: Dialect) -> Decoded:
-        raw = table[RAW].combine_chunks()
-        raw = pa.concat_arrays(raw.chunks) if isinstance(raw, pa.ChunkedArray) else raw
-        parsed = parse(raw, names, dialect)
-        good = table.select(_COORDINATES).take(pa.array(parsed.rows))
+        parsed = parse(whole(table[RAW]), names, dialect)
+        good = take(table.select(_COORDINATES), parsed.rows)
         source = parsed.texts
         for name in _COORDINATES:
             source = source.append_column(name, good[name])
@@ -84,7 +81,7 @@ class CsvDecoder:
 def _no_records(decoded: Decoded, table: pa.Table, parsed: Parsed) -> Decoded:
     """Records that are none, refused."""
     numbers = sorted(parsed.wrong)
-    lines = table.take(pa.array(numbers))
+    lines = take(table, np.array(numbers))
     reasons = [[{"rule": "record", "field": None, "value": parsed.wrong[n][:LONGEST_VALUE]}] for n in numbers]
     refused = pa.table(
         [lines[PARTITION], lines[OFFSET], lines[INGESTED_AT], lines[RAW], pa.array(reasons, REASON_TYPE)],

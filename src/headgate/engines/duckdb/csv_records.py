@@ -12,12 +12,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any, Literal, cast
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv
+
+from headgate.engines.duckdb.arrays import Array, compute, take
 
 DELIMITERS = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|"}
 
@@ -39,12 +40,14 @@ class Parsed:
     wrong: dict[int, str]
 
 
-def parse(raw: pa.Array, names: Sequence[str], dialect: Dialect) -> Parsed:
+def parse(raw: Array, names: Sequence[str], dialect: Dialect) -> Parsed:
     """The records of a binary array as texts under these column names."""
     wrong: dict[int, str] = {}
     records = _decoded(raw, wrong)
-    plain = np.asarray(pc.fill_null(pc.match_substring_regex(records, _plain(dialect)), False))
-    plain &= np.asarray(pc.fill_null(pc.greater(pc.binary_length(records), 0), False))  # of an empty line Arrow makes NULLs
+    plain = np.asarray(compute.fill_null(compute.match_substring_regex(records, _plain(dialect)), False))
+    plain &= np.asarray(
+        compute.fill_null(compute.greater(compute.binary_length(records), 0), False)
+    )  # of an empty line Arrow makes NULLs
     at = np.flatnonzero(plain)
     texts, kept = _at_once(records.take(pa.array(at)), names, dialect, wrong, at)
     others = [n for n in np.flatnonzero(~plain).tolist() if n not in wrong]
@@ -53,10 +56,10 @@ def parse(raw: pa.Array, names: Sequence[str], dialect: Dialect) -> Parsed:
     slow, slow_rows = _one_by_one(records.take(pa.array(others)).to_pylist(), others, names, dialect, wrong)
     rows = np.concatenate([kept, slow_rows])
     order = np.argsort(rows)
-    return Parsed(pa.concat_tables([texts, slow]).take(pa.array(order)), rows[order], wrong)
+    return Parsed(take(pa.concat_tables([texts, slow]), order), rows[order], wrong)
 
 
-def _decoded(raw: pa.Array, wrong: dict[int, str]) -> pa.Array:
+def _decoded(raw: Array, wrong: dict[int, str]) -> Array:
     """The records as texts; NULL, and a complaint, where the bytes are no UTF-8 text or hold a NUL."""
     try:
         texts = raw.cast(pa.string())
@@ -69,12 +72,12 @@ def _decoded(raw: pa.Array, wrong: dict[int, str]) -> pa.Array:
                 wrong[number] = f"not UTF-8: {problem.reason} at byte {problem.start}"
                 found.append(None)
         texts = pa.array(found, pa.string())
-    for number in np.flatnonzero(np.asarray(pc.fill_null(pc.match_substring(texts, "\0"), False))).tolist():
+    for number in np.flatnonzero(np.asarray(compute.fill_null(compute.match_substring(texts, "\0"), False))).tolist():
         wrong[number] = "a NUL character"
     if wrong:
         keep = np.ones(len(texts), bool)
         keep[list(wrong)] = False
-        texts = pc.if_else(pa.array(keep), texts, pa.scalar(None, pa.string()))
+        texts = compute.if_else(pa.array(keep), texts, pa.scalar(None, pa.string()))
     return texts
 
 
@@ -88,12 +91,12 @@ def _plain(dialect: Dialect) -> str:
 
 
 def _at_once(
-    records: pa.Array, names: Sequence[str], dialect: Dialect, wrong: dict[int, str], at: np.ndarray
+    records: Array, names: Sequence[str], dialect: Dialect, wrong: dict[int, str], at: np.ndarray
 ) -> tuple[pa.Table, np.ndarray]:
     """Plainly written records, and which of them have the right number of fields."""
     ragged: list[int] = []
 
-    def skip(row: Any) -> str:
+    def skip(row: Any) -> Literal["skip"]:
         number = row.number - 1
         ragged.append(number)
         wrong[int(at[number])] = _ragged(row.actual_columns, row.expected_columns)
@@ -103,9 +106,9 @@ def _at_once(
     if not len(records):
         empty = pa.table({name: pa.array([], pa.string()) for name in columns})
         return _named(empty, names), at
-    lines: Any = pc.binary_join(pa.ListArray.from_arrays(pa.array([0, len(records)], pa.int32()), records), "\n")
+    lines = compute.binary_join(pa.ListArray.from_arrays(pa.array([0, len(records)], pa.int32()), records), "\n")
     table = pyarrow.csv.read_csv(
-        pa.BufferReader(lines.buffers()[2]),
+        cast("IO[bytes]", pa.BufferReader(lines.buffers()[2])),
         read_options=pyarrow.csv.ReadOptions(use_threads=False, column_names=columns, block_size=2**31 - 1),
         parse_options=pyarrow.csv.ParseOptions(
             delimiter=dialect.delimiter,
@@ -185,4 +188,4 @@ def _quoted(record: str, at: int, quote: str) -> tuple[str, int]:
 
 
 def _ragged(actual: int, expected: int) -> str:
-    return f"{actual} fields, the header names {expected}"
+    return f"{actual} field{'' if actual == 1 else 's'}, the header names {expected}"

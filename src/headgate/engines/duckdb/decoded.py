@@ -5,24 +5,27 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from headgate.engines.duckdb.arrays import take
 from headgate.engines.duckdb.judgement import DROPPED, REFUSED, ROW, WARNED, Judgement
 from headgate.ports.batch import INGESTED_AT, INSTANT, OFFSET, PARTITION
 
-REASON_TYPE = pa.list_(pa.struct([("rule", pa.string()), ("field", pa.string()), ("value", pa.string())]))
-REFUSED_SCHEMA = pa.schema(
-    [
-        (PARTITION, pa.string()),
-        (OFFSET, pa.int64()),
-        (INGESTED_AT, INSTANT),
-        ("raw", pa.binary()),
-        ("reasons", REASON_TYPE),
-    ]
+REASON_TYPE: Any = pa.list_(pa.struct([("rule", pa.string()), ("field", pa.string()), ("value", pa.string())]))
+_REFUSED: dict[str, Any] = {
+    PARTITION: pa.string(),
+    OFFSET: pa.int64(),
+    INGESTED_AT: INSTANT,
+    "raw": pa.binary(),
+    "reasons": REASON_TYPE,
+}
+REFUSED_SCHEMA = pa.schema(_REFUSED)
+DROPPED_SCHEMA = pa.schema(
+    [pa.field(PARTITION, pa.string()), pa.field(OFFSET, pa.int64()), pa.field("rule", pa.string())]
 )
-DROPPED_SCHEMA = pa.schema([(PARTITION, pa.string()), (OFFSET, pa.int64()), ("rule", pa.string())])
 
 
 @dataclass(slots=True)
@@ -68,16 +71,17 @@ def warned(judged: pa.Table, judgement: Judgement, keep: np.ndarray) -> Counter[
 
 
 def take_dropped(judged: pa.Table, judgement: Judgement, coordinates: pa.Table, keep: np.ndarray) -> pa.Table:
-    """The rows that a declared rule removes; they leave `keep`. Refused rows are not dropped: they keep their reasons."""
+    """The rows that a declared rule removes; they leave `keep`. Refused rows stay refused, with their reasons."""
     if not judgement.drops:
         return DROPPED_SCHEMA.empty_table()
     rule = judged[DROPPED].to_numpy()
     at = np.flatnonzero((rule > 0) & keep)
     keep[at] = False
+    some = take(coordinates.select([PARTITION, OFFSET]), at)
     return pa.table(
         {
-            PARTITION: coordinates[PARTITION].take(at),
-            OFFSET: coordinates[OFFSET].take(at),
+            PARTITION: some[PARTITION],
+            OFFSET: some[OFFSET],
             "rule": pa.array([judgement.drops[n - 1] for n in rule[at].tolist()], pa.string()),
         },
         schema=DROPPED_SCHEMA,
@@ -91,4 +95,3 @@ def without_marks(judged: pa.Table, coordinates: pa.Table) -> pa.Table:
     for name in (PARTITION, OFFSET):
         rows = rows.append_column(name, coordinates[name])
     return rows
-

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
-from headgate.engines.duckdb import models, query, refine
 from headgate.engines.duckdb.connection import Settings
+from headgate.engines.duckdb.models import derive, describe
+from headgate.engines.duckdb.query import query, references
+from headgate.engines.duckdb.refine import refine
 from headgate.ports.engine import Output, Refined, RefineJob
 from headgate.ports.store import TableView
 
@@ -20,23 +22,23 @@ class DuckDBEngine:
 
     def refine(self, job: RefineJob) -> Refined:
         """See the port. DefectError when the account of rows does not balance."""
-        return refine.refine(self.settings, job)
+        return refine(self.settings, job)
 
     def derive(self, sql: str, tables: Mapping[str, TableView], output: Output) -> Sequence[str]:
         """See the port. FixInputError with line and column for a mistake in the model."""
-        return models.derive(self.settings, sql, tables, output)
+        return derive(self.settings, sql, tables, output)
 
     def describe(self, sql: str, tables: Mapping[str, TableView]) -> pa.Schema:
         """See the port."""
-        return models.describe(self.settings, sql, tables)
+        return describe(self.settings, sql, tables)
 
     def query(self, sql: str, tables: Mapping[str, TableView]) -> pa.RecordBatchReader:
         """See the port. FixInputError for anything but a reading statement."""
-        return query.query(self.settings, sql, tables)
+        return query(self.settings, sql, tables)
 
     def references(self, sql: str) -> Sequence[str]:
         """See the port."""
-        return query.references(sql)
+        return references(sql)
 
     def close(self) -> None:
         """Workers live no longer than their job: nothing is left to stop."""

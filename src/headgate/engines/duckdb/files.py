@@ -54,17 +54,18 @@ def file_schema(output: Output) -> pa.Schema:
 
 def plain_type(of: pa.DataType) -> pa.DataType:
     """The type without Arrow's large and view variants, which say how memory is laid out and nothing else."""
-    return _plain(of, {})
+    plain: pa.DataType = _plain(of, {})
+    return plain
 
 
-def _numbered(field: pa.Field, ids: Any) -> pa.Field:
+def _numbered(field: Any, ids: Any) -> Any:
     inner: Mapping[str, Any] = ids if isinstance(ids, Mapping) else {}
     own = inner.get(_OWN_ID) if inner else ids
     metadata = None if own is None else {_FIELD_ID: str(own).encode()}
     return pa.field(field.name, _plain(field.type, inner), field.nullable, metadata)
 
 
-def _plain(of: pa.DataType, ids: Mapping[str, Any]) -> pa.DataType:
+def _plain(of: Any, ids: Mapping[str, Any]) -> Any:
     t = pa.types
     if t.is_large_string(of) or t.is_string_view(of):
         return pa.string()
@@ -76,5 +77,6 @@ def _plain(of: pa.DataType, ids: Mapping[str, Any]) -> pa.DataType:
         return pa.list_(_numbered(of.value_field.with_name("element"), ids.get("element")))
     if t.is_map(of):
         key, item = of.key_field.with_name("key"), of.item_field.with_name("value")
-        return pa.map_(_numbered(key, ids.get("key")), _numbered(item, ids.get("value")))
+        mapped: Any = pa.map_
+        return mapped(_numbered(key, ids.get("key")), _numbered(item, ids.get("value")))
     return of

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from headgate.contract.model import Dataset
 from headgate.contract.to_sql import duckdb_type, literal, quote
+from headgate.engines.duckdb.arrays import fetch, take
 from headgate.engines.duckdb.files import open_parquet
 from headgate.engines.duckdb.judgement import CONTENT, KEY, content_hash
 from headgate.ports.batch import OFFSET, PARTITION, VERSION
@@ -32,13 +33,20 @@ class Silver:
     """Rows of the present silver table whose keys a job brings too."""
 
     def __init__(
-        self, connection: duckdb.DuckDBPyConnection, dataset: Dataset, files: Sequence[FileInfo], key: Sequence[str],
-        *, versioned: bool,
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        dataset: Dataset,
+        files: Sequence[FileInfo],
+        key: Sequence[str],
+        *,
+        versioned: bool,
     ) -> None:
         self.connection, self.dataset, self.files, self.key = connection, dataset, files, key
         self.types = silver_types(dataset, versioned=versioned)
 
-    def rows_with(self, hashes: np.ndarray, bounds: Mapping[str, tuple[Any, Any]], values: np.ndarray | None) -> pa.Table:
+    def rows_with(
+        self, hashes: np.ndarray, bounds: Mapping[str, tuple[Any, Any]], values: np.ndarray | None
+    ) -> pa.Table:
         """Silver rows whose key hash is among `hashes` (sorted, distinct): key, order and coordinate columns, key
         and content hash, and the number of the file. Equal keys always have equal hashes, so no row is missed.
 
@@ -46,18 +54,20 @@ class Silver:
         values of a one-column integer key, sorted: with both, files and row groups that cannot match are not read.
         """
         self.connection.register("hg_hashes", pa.table({KEY: hashes}))
-        found = []
+        found: list[pa.Table] = []
         for number, info in enumerate(self.files):
             if not self._may_match(info.lower, info.upper, bounds, values):
                 continue
             with open_parquet(info.path) as file:
-                for groups in self._groups(file, bounds, values):
-                    found.append(self._matches(file, groups, number))
+                found.extend(self._matches(file, groups, number) for groups in self._groups(file.metadata, values))
         self.connection.unregister("hg_hashes")
         return pa.concat_tables(found) if found else self._empty()
 
     def _may_match(
-        self, lower: Mapping[str, Any], upper: Mapping[str, Any], bounds: Mapping[str, tuple[Any, Any]],
+        self,
+        lower: Mapping[str, Any],
+        upper: Mapping[str, Any],
+        bounds: Mapping[str, tuple[Any, Any]],
         values: np.ndarray | None,
     ) -> bool:
         for name, (least, greatest) in bounds.items():
@@ -71,21 +81,18 @@ class Silver:
                 return first < len(values) and bool(values[first] <= high)
         return True
 
-    def _groups(self, file: Any, bounds: Mapping[str, tuple[Any, Any]], values: np.ndarray | None) -> list[list[int]]:
+    def _groups(self, metadata: Any, values: np.ndarray | None) -> list[list[int]]:
         """Row groups that may match, several together up to READ_ROWS rows."""
-        metadata = file.metadata
-        columns = {metadata.schema.column(i).path: i for i in range(metadata.num_columns)}
+        column = next(i for i in range(metadata.num_columns) if metadata.schema.column(i).path == self.key[0])
         batches: list[list[int]] = []
         rows = READ_ROWS
         for number in range(metadata.num_row_groups):
             group = metadata.row_group(number)
-            lower, upper = {}, {}
-            if values is not None:
-                statistics = group.column(columns[self.key[0]]).statistics
-                if statistics is not None and statistics.has_min_max:
-                    lower, upper = {self.key[0]: statistics.min}, {self.key[0]: statistics.max}
-            if not self._may_match(lower, upper, {}, values):
-                continue
+            statistics = group.column(column).statistics if values is not None else None
+            if statistics is not None and statistics.has_min_max:
+                lower, upper = {self.key[0]: statistics.min}, {self.key[0]: statistics.max}
+                if not self._may_match(lower, upper, {}, values):
+                    continue
             if rows + group.num_rows > READ_ROWS:
                 batches.append([])
                 rows = 0
@@ -94,23 +101,31 @@ class Silver:
         return batches
 
     def _matches(self, file: Any, groups: list[int], number: int) -> pa.Table:
-        connection = self.connection
+        """First only the keys are read; then all columns, of row groups in which a key was found."""
         keys = file.read_row_groups(groups, columns=list(self.key), use_threads=True)
         keys = keys.append_column("_hg_at", pa.array(np.arange(keys.num_rows, dtype=np.int64)))
-        connection.register("hg_keys", keys)
+        self.connection.register("hg_keys", keys)
         typed = ", ".join(f"CAST({quote(k)} AS {self.types[k]})" for k in self.key)
-        at = connection.sql(f"SELECT _hg_at FROM hg_keys SEMI JOIN hg_hashes ON hash({typed}) = {KEY}").to_arrow_table()
-        connection.unregister("hg_keys")
-        if not at.num_rows:
+        matching = f"SELECT _hg_at FROM hg_keys SEMI JOIN hg_hashes ON hash({typed}) = {KEY}"
+        at = np.sort(fetch(self.connection, matching)["_hg_at"].to_numpy())
+        self.connection.unregister("hg_keys")
+        if not len(at):
             return self._empty()
+        sizes = np.array([file.metadata.row_group(group).num_rows for group in groups])
+        starts = np.cumsum(sizes) - sizes
+        group_of = np.searchsorted(starts, at, side="right") - 1
+        hit, which = np.unique(group_of, return_inverse=True)
         there = set(file.schema_arrow.names)
-        whole = file.read_row_groups(groups, columns=[c for c in self.types if c in there], use_threads=True)
-        return self._judged(whole.take(at["_hg_at"]), number)
+        rows = file.read_row_groups(
+            [groups[g] for g in hit], columns=[c for c in self.types if c in there], use_threads=True
+        )
+        kept_starts = np.cumsum(sizes[hit]) - sizes[hit]
+        return self._judged(take(rows, at - starts[group_of] + kept_starts[which]), number)
 
     def _judged(self, rows: pa.Table, number: int) -> pa.Table:
         """The columns that verdicts need, from whole silver rows."""
         self.connection.register("hg_rows", rows)
-        result = self.connection.sql(self._select("hg_rows", set(rows.column_names), number)).to_arrow_table()
+        result = fetch(self.connection, self._select("hg_rows", set(rows.column_names), number))
         self.connection.unregister("hg_rows")
         return result
 
@@ -128,7 +143,7 @@ class Silver:
     def _empty(self) -> pa.Table:
         nothing = ", ".join(f"CAST(NULL AS {of}) AS {quote(n)}" for n, of in self.types.items())
         relation = f"(SELECT {nothing} WHERE false)"
-        return self.connection.sql(self._select(relation, set(self.types), 0)).to_arrow_table()
+        return fetch(self.connection, self._select(relation, set(self.types), 0))
 
 
 def wanted_columns(dataset: Dataset, key: Sequence[str]) -> list[str]:
@@ -148,12 +163,14 @@ def last_positions(
     if not files:
         return pa.table({n: pa.array([], pa.int64() if n.endswith("offset") else pa.string()) for n in names})
     connection.register("hg_winners", winners)
-    at = connection.sql(
-        f"SELECT by_partition, by_offset, at[1] AS {PARTITION}, at[2] AS {OFFSET} FROM ("
-        f"SELECT l.by_partition, l.by_offset, max(row(l.{PARTITION}, l.{OFFSET})) AS at FROM read_parquet({literal(files)}) l "
+    at = fetch(
+        connection,
+        f"SELECT by_partition, by_offset, place[1] AS {PARTITION}, place[2] AS {OFFSET} FROM ("
+        f"SELECT l.by_partition, l.by_offset, max(row(l.{PARTITION}, l.{OFFSET})) AS place "
+        f"FROM read_parquet({literal(files)}) l "
         f"SEMI JOIN hg_winners w ON l.by_partition = w.{PARTITION} AND l.by_offset = w.{OFFSET} "
-        f"WHERE l.verdict = 'duplicate' GROUP BY ALL)"
-    ).to_arrow_table()
+        f"WHERE l.verdict = 'duplicate' GROUP BY ALL)",
+    )
     connection.unregister("hg_winners")
     return at
 

@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
 from headgate.contract.model import Dataset, Field, Kind, Type
 from headgate.contract.sql_names import item_of, key_of
@@ -28,6 +28,9 @@ _TIME = r"([0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]{1,6})0*)?"
 _CLOCK = re.compile(_TIME)
 _STAMP = re.compile(rf"([0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}})[Tt ]{_TIME}([Zz]|[+-][0-9]{{2}}:?[0-9]{{2}})?")
 _BYTES = re.compile(r"\\x((?:[0-9a-fA-F]{2})*)")
+
+
+_Value = TypeVar("_Value")
 
 
 class _Number(str):
@@ -223,7 +226,7 @@ def scalar(of: Type, given: Any) -> Any:
             raise _Misfit
 
 
-def _must(given: Any, kind: type) -> Any:
+def _must(given: Any, kind: type[_Value]) -> _Value:
     if not isinstance(given, kind) or (kind is list and isinstance(given, _Pairs)):
         raise _Misfit
     return given
@@ -314,7 +317,7 @@ def _bytes(given: str) -> bytes:
     return bytes.fromhex(found[1])
 
 
-def _made(make: Any, given: Any) -> Any:
+def _made(make: Callable[[Any], _Value], given: Any) -> _Value:
     try:
         return make(given)
     except (ValueError, OverflowError, ArithmeticError) as problem:

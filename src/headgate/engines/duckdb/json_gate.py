@@ -26,7 +26,7 @@ _BOUNDS = {"minimum": "ge", "maximum": "le", "exclusive_minimum": "gt", "exclusi
 
 
 class Gate:
-    """`decode(line)` raises one of REFUSALS for a line that may not fit; `proven` names the rules that hold after it."""
+    """`decode(line)` raises one of REFUSALS for a line that may not fit; `proven`: the rules that hold after it."""
 
     def __init__(self, dataset: Dataset, extra_keys: Sequence[str], *, unknown: str) -> None:
         self.proven: set[str] = set()
@@ -42,7 +42,9 @@ class Gate:
 
     def _struct(self, fields: Sequence[Field], path: str, extra_keys: Sequence[str] = ()) -> Any:
         """A Struct for an object; optional keys last, as Python wants it."""
-        required, optional, names = [], [], {}
+        required: list[Any] = []
+        optional: list[Any] = []
+        names: dict[str, str] = {}
         for field in fields:
             attribute = f"f{len(names)}"
             names[attribute] = field.source_name
@@ -114,7 +116,7 @@ class Gate:
         return None
 
     def _limited(self, plain: Any, rules: Sequence[Rule], names: dict[str, str]) -> Any:
-        limits = {}
+        limits: dict[str, Any] = {}
         for rule in rules:
             if rule.check in names and names[rule.check] not in limits:
                 limits[names[rule.check]] = int(rule.argument)
@@ -125,7 +127,7 @@ class Gate:
         """Bounds that the JSON number can be compared with exactly; others are left to SQL."""
         for rule in rules:
             name = _BOUNDS.get(rule.check)
-            if name is None or not isinstance(rule.argument, Decimal | int) or name in limits and plain is not int:
+            if name is None or not isinstance(rule.argument, Decimal | int) or (name in limits and plain is not int):
                 continue
             bound = plain(rule.argument)
             if bound != rule.argument or "gt" in limits or "lt" in limits:

@@ -1,10 +1,10 @@
 """Raw JSON bronze: a strict gate and one DuckDB statement for lines that surely fit, careful reading for the rest.
 
-    1. gate      msgspec decodes every line against the contract's types; what it refuses is set apart
-    2. numbers   lines with numbers too long for a float are set apart, unless the float prints the same
-    3. columns   DuckDB reads what is left, once, into typed columns, and checks the rules that the gate has not
-    4. care      what was set apart or breaks a rule is read again, exactly, for its values or its reasons: not at
-                 once but when many lines wait
+1. gate      msgspec decodes every line against the contract's types; what it refuses is set apart
+2. numbers   lines with numbers too long for a float are set apart, unless the float prints the same
+3. columns   DuckDB reads what is left, once, into typed columns, and checks the rules that the gate has not
+4. care      what was set apart or breaks a rule is read again, exactly, for its values or its reasons: not at
+once but when many lines wait
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from typing import Any
 import duckdb
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from headgate.contract.model import Dataset, Field, Kind, Type
 from headgate.contract.sql_names import item_of
 from headgate.contract.to_arrow import arrow_type
 from headgate.contract.to_sql import Column, column, literal, quote
 from headgate.engines.duckdb import json_columns
+from headgate.engines.duckdb.arrays import Array, compute, fetch, pick, take
 from headgate.engines.duckdb.decoded import (
     DROPPED_SCHEMA,
     REASON_TYPE,
@@ -90,7 +90,7 @@ class JsonDecoder:
             return self._nothing(table)
         return joined(parts)
 
-    def _chunk(self, table: pa.Table, raw: pa.Array) -> Decoded:
+    def _chunk(self, table: pa.Table, raw: Array) -> Decoded:
         data, offsets = _buffers(raw)
         apart = self._gate(data, offsets)
         self._set_long_numbers_apart(data, offsets, apart)
@@ -112,7 +112,7 @@ class JsonDecoder:
         """Careful reading waits until there are many lines: its statements cost more than its lines."""
         numbers = sorted(apart.lines)
         if numbers:
-            self._waiting.append(table.select(_KEPT).take(pa.array(numbers)))
+            self._waiting.append(take(table.select(_KEPT), np.array(numbers)))
             self._refusals.extend(apart.lines[n] for n in numbers)
 
     @property
@@ -129,7 +129,7 @@ class JsonDecoder:
     def _gate(self, data: np.ndarray, offsets: np.ndarray) -> _Apart:
         """Step 1."""
         apart = _Apart()
-        decode, view = self.gate.decode, memoryview(data)
+        decode, view = self.gate.decode, _view(data)
         edges = offsets.tolist()
         start = edges[0]
         for number in range(len(edges) - 1):
@@ -145,21 +145,21 @@ class JsonDecoder:
         """Step 2."""
         if not self.number_names:
             return
-        view = memoryview(data)
+        view = _view(data)
         for number in lines_with_long_numbers(data, offsets, in_arrays=self.in_arrays).tolist():
             if number not in apart.lines:
                 line = bytes(view[offsets[number] : offsets[number + 1]])
                 if self.wide_decimals or not survives(line, self.number_names):
                     apart.lines[number] = None
 
-    def _columns(self, raw: pa.Array, apart: _Apart) -> tuple[pa.Table, Judgement]:
+    def _columns(self, raw: Array, apart: _Apart) -> tuple[pa.Table, Judgement]:
         """Step 3. Lines set apart are NULL in the bitmap, so nothing is copied."""
         lines = pa.table({ROW: np.arange(len(raw), dtype=np.int64), TEXT: _as_text(raw, apart.lines)})
         self.connection.register(_LINES, lines)
         try:
             if self._failures < _MOST_FAILURES:
                 try:
-                    judged = self.connection.sql(self.strict.select).to_arrow_table()
+                    judged = fetch(self.connection, self.strict.select)
                 except duckdb.Error:  # a key is missing or comes twice somewhere
                     self._failures += 1
                 else:
@@ -169,7 +169,7 @@ class JsonDecoder:
                 apart.lines.update(dict.fromkeys(repeated))
                 lines = lines.set_column(1, TEXT, _as_text(raw, apart.lines))
                 self.connection.register(_LINES, lines)
-            return self.connection.sql(self.lenient.select).to_arrow_table(), self.lenient
+            return fetch(self.connection, self.lenient.select), self.lenient
         finally:
             self.connection.unregister(_LINES)
 
@@ -177,14 +177,15 @@ class JsonDecoder:
         """Numbers of lines in which some object has a key twice."""
         rows: set[int] = set()
         for keys in self.key_lists:
-            shapes = self.connection.sql(f"SELECT DISTINCT {keys} AS shape {_PRESENT}").to_arrow_table()
+            shapes = fetch(self.connection, f"SELECT DISTINCT {keys} AS shape {_PRESENT}")
             bad = [_repeats(shape) for shape in shapes["shape"].to_pylist()]
             if any(bad):
-                self.connection.register("hg_shapes", shapes.filter(pa.array(bad)))
-                found = self.connection.sql(
-                    f"SELECT {ROW} FROM (SELECT {ROW}, {keys} AS shape {_PRESENT}) SEMI JOIN hg_shapes USING (shape)"
+                self.connection.register("hg_shapes", pick(shapes, np.array(bad)))
+                found = fetch(
+                    self.connection,
+                    f"SELECT {ROW} FROM (SELECT {ROW}, {keys} AS shape {_PRESENT}) SEMI JOIN hg_shapes USING (shape)",
                 )
-                rows.update(found.to_arrow_table()[ROW].to_pylist())
+                rows.update(found[ROW].to_numpy().tolist())
                 self.connection.unregister("hg_shapes")
         return sorted(rows)
 
@@ -193,21 +194,22 @@ class JsonDecoder:
         reads = [self.careful.read(line or b"", why) for line, why in zip(raw, refusals, strict=True)]
         whole = np.array([read.whole for read in reads])
         some = [read for read in reads if read.whole]
-        source = self._source(lines.filter(pa.array(whole)), some)
+        source = self._source(pick(lines, whole), some)
         self.connection.register(SOURCE, source)
-        judged = self.connection.sql(self.exact.select).to_arrow_table()
-        reasons = self.connection.sql(f"{self.exact.explain} ORDER BY {ROW}").to_arrow_table()["reasons"].to_pylist()
+        judged = fetch(self.connection, self.exact.select)
+        explained = fetch(self.connection, f"{self.exact.explain} ORDER BY {ROW}")
+        reasons: list[Any] = explained["reasons"].to_pylist()
         self.connection.unregister(SOURCE)
         for read, more in zip(some, reasons, strict=True):
             read.reasons.extend(r for r in more if not (r["field"] in read.bad_paths and self._is_required(r["rule"])))
         bad = np.array([bool(read.reasons) for read in reads])
-        coordinates = lines.filter(pa.array(whole))
+        coordinates = pick(lines, whole)
         keep = ~bad[whole]
         dropped = take_dropped(judged, self.exact, coordinates, keep)
         return Decoded(
             without_marks(judged, coordinates),
             keep,
-            _refused(lines.filter(pa.array(bad)), [r for r in reads if r.reasons]),
+            _refused(pick(lines, bad), [r for r in reads if r.reasons]),
             dropped,
             warned(judged, self.exact, keep),
         )
@@ -230,9 +232,7 @@ class JsonDecoder:
             return source
         lines = pa.table({ROW: columns[ROW], TEXT: lines[RAW].cast(pa.string())})
         self.connection.register(_LINES, lines)
-        texts = self.connection.sql(
-            f"SELECT {json_columns.key_texts(self.keys)[2:]} FROM {_LINES} ORDER BY {ROW}"
-        ).to_arrow_table()
+        texts = fetch(self.connection, f"SELECT {json_columns.key_texts(self.keys)[2:]} FROM {_LINES} ORDER BY {ROW}")
         self.connection.unregister(_LINES)
         for key in self.keys:
             source = source.append_column(key, texts[key])
@@ -240,7 +240,7 @@ class JsonDecoder:
 
     def _nothing(self, table: pa.Table) -> Decoded:
         self.connection.register(SOURCE, self._source(table.slice(0, 0), []))
-        judged = self.connection.sql(self.exact.select).to_arrow_table()
+        judged = fetch(self.connection, self.exact.select)
         self.connection.unregister(SOURCE)
         rows = without_marks(judged, table.slice(0, 0))
         return Decoded(rows, np.empty(0, bool), REFUSED_SCHEMA.empty_table(), DROPPED_SCHEMA.empty_table(), Counter())
@@ -272,7 +272,7 @@ def _careful_columns(dataset: Dataset) -> dict[str, SourceColumn]:
     return made
 
 
-def _buffers(raw: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+def _buffers(raw: Array) -> tuple[np.ndarray, np.ndarray]:
     """The bytes of a binary array and the edges of its values within them, without copying."""
     wide = pa.types.is_large_binary(raw.type)
     _, edges, data = raw.buffers()
@@ -280,22 +280,27 @@ def _buffers(raw: pa.Array) -> tuple[np.ndarray, np.ndarray]:
     return np.frombuffer(data, np.uint8) if data is not None else np.empty(0, np.uint8), offsets
 
 
-def _as_text(raw: pa.Array, apart: dict[int, str | None]) -> pa.Array:
+def _view(data: np.ndarray) -> memoryview:
+    readable: Any = data
+    return memoryview(readable)
+
+
+def _as_text(raw: Array, apart: dict[int, str | None]) -> Array:
     """The same bytes as texts (the gate has proven them), with the lines set apart as NULL."""
     of = pa.large_string() if pa.types.is_large_binary(raw.type) else pa.string()
     keep = np.ones(raw.offset + len(raw), bool)
     keep[np.fromiter(apart, np.int64, len(apart)) + raw.offset] = False
-    bitmap = pa.py_buffer(np.packbits(keep, bitorder="little"))
+    bitmap = pa.py_buffer(np.packbits(keep, bitorder="little").tobytes())
     return pa.Array.from_buffers(of, len(raw), [bitmap, *raw.buffers()[1:]], len(apart), raw.offset)
 
 
 def _coordinates(table: pa.Table, rows: np.ndarray) -> pa.Table:
     """The coordinates of some rows."""
     offsets = pa.array(table[OFFSET].to_numpy()[rows])
-    partition: Any = pc.min_max(table[PARTITION]).as_py()
+    partition: Any = compute.min_max(table[PARTITION]).as_py()
     if partition["min"] == partition["max"]:
         return pa.table({PARTITION: pa.repeat(pa.scalar(partition["min"], pa.string()), len(rows)), OFFSET: offsets})
-    return pa.table({PARTITION: table[PARTITION].take(pa.array(rows)), OFFSET: offsets})
+    return take(table.select([PARTITION, OFFSET]), rows)
 
 
 def _refused(lines: pa.Table, reads: Sequence[Read]) -> pa.Table:

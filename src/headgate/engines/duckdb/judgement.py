@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from headgate.contract.model import Dataset, Kind, Rule, Severity, Type
+from headgate.contract.model import Dataset, Kind, Severity, Type
 from headgate.contract.sql_rules import find
 from headgate.contract.to_sql import Column, dropped, fails, literal, quote
 from headgate.errors import FixInputError
@@ -146,7 +146,7 @@ def _checks(
         for f in dataset.fields
         if f.name in may_be_bad
     ]
-    warnings = []
+    warnings: list[_Check] = []
     for rule in dataset.rules:
         if rule.check == "type" or rule.id in proven:
             continue

@@ -8,56 +8,69 @@ from contextlib import contextmanager
 
 import duckdb
 
-from headgate.errors import FixInputError, HeadgateError
+from headgate.errors import FixInputError
 
 _CARET = re.compile(r"\n+LINE (\d+): (.*)\n( *)\^", re.DOTALL)
+_EXPLAIN = "EXPLAIN "
 
 
 @contextmanager
-def in_sql(sql: str, *, file: str | None = None) -> Iterator[None]:
-    """Turns DuckDB's errors about this statement into FixInputError: its message, `[file:]line:column` and its hint.
+def in_sql(sql: str, connection: duckdb.DuckDBPyConnection | None = None) -> Iterator[None]:
+    """Turns DuckDB's errors about this statement into FixInputError: its message, `line:column` and its hint.
 
-    Running out of memory or disk is a FixInputError too: the hint names the setting.
+    With the connection that the statement is for, the place is found also where DuckDB does not tell it at first.
+    A lack of memory or disk is a FixInputError too: the hint names the setting.
     """
     try:
         yield
-    except HeadgateError:
-        raise
+    except duckdb.PermissionException as cause:
+        raise FixInputError(
+            f"the query reaches outside the lake: {_first(str(cause))}", hint="a query reads the lake's tables only"
+        ) from cause
     except (duckdb.OutOfMemoryException, duckdb.IOException) as cause:
         raise FixInputError(
             f"the query needs more room than it may use: {_first(str(cause))}",
             hint="raise the engine's memory_limit or make room in its temp_directory",
         ) from cause
     except duckdb.Error as cause:
-        raise mistake(str(cause), sql, file=file) from cause
+        raise mistake(str(cause), sql, place(str(cause), sql) or _looked_up(sql, connection)) from cause
 
 
-def mistake(message: str, sql: str, *, file: str | None = None) -> FixInputError:
-    """The error for DuckDB's message about a statement."""
-    place = where(message, sql)
+def mistake(message: str, sql: str, where: str | None = None) -> FixInputError:
+    """The error for DuckDB's message about a statement, at `line:column`."""
     head, _, rest = _CARET.split(message)[0].strip().partition("\n")
-    prefix = f"{file}:" if file else ""
-    return FixInputError(
-        head, where=f"{prefix}{place}" if place else file, hint=" ".join(rest.split()) or "correct the SQL at this place"
-    )
+    hint = " ".join(rest.split()) or "correct the SQL at this place"
+    return FixInputError(head, where=where or place(message, sql), hint=hint)
 
 
-def where(message: str, sql: str) -> str | None:
-    """`line:column` of the caret in DuckDB's message, counted in the whole text."""
+def place(message: str, sql: str) -> str | None:
+    """`line:column` of the caret in DuckDB's message, counted in the whole text from 1."""
     found = _CARET.search(message)
     if found is None:
         return None
-    number, shown, blanks = int(found[1]), found[2], len(found[3])
-    column = blanks - len(f"LINE {number}: ")
+    number, shown = int(found[1]), found[2].split("\n")[-1]
+    column = len(found[3]) - len(f"LINE {number}: ")
     lines = sql.split("\n")
-    if number > len(lines):
-        return str(number)
-    line = lines[number - 1]
-    # A long line is shown in part, with dots at its ends.
-    part = shown.removeprefix("...").removesuffix("...")
-    start = line.find(part) if shown.startswith("...") else 0
-    lead = 3 if shown.startswith("...") else 0
-    return f"{number}:{max(column - lead + max(start, 0), 0) + 1}"
+    if shown.startswith("...") and number <= len(lines):
+        # Of a long line DuckDB shows a part, with dots at its ends.
+        start = lines[number - 1].find(shown.removeprefix("...").removesuffix("..."))
+        column += max(start, 0) - len("...")
+    return f"{number}:{max(column, 0) + 1}"
+
+
+def _looked_up(sql: str, connection: duckdb.DuckDBPyConnection | None) -> str | None:
+    """The place of a mistake that shows when the statement is only planned."""
+    if connection is None:
+        return None
+    try:
+        connection.execute(_EXPLAIN + sql)
+    except duckdb.Error as problem:
+        found = place(str(problem), _EXPLAIN + sql)
+        if found is None:
+            return None
+        line, column = (int(n) for n in found.split(":"))
+        return f"{line}:{column - len(_EXPLAIN) if line == 1 else column}"
+    return None
 
 
 def _first(message: str) -> str:

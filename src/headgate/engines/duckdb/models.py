@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 
 import duckdb
 import pyarrow as pa
 
 from headgate.contract.to_sql import quote
+from headgate.engines.duckdb.arrays import fetch
 from headgate.engines.duckdb.connection import Settings
 from headgate.engines.duckdb.files import sync_folder
 from headgate.engines.duckdb.mistakes import in_sql
-from headgate.engines.duckdb.output import TableWriter
+from headgate.engines.duckdb.output import ROWS_PER_GROUP, TableWriter
 from headgate.engines.duckdb.query import check_reading, sandbox
 from headgate.errors import FixInputError
 from headgate.ports.engine import Output
@@ -34,30 +36,35 @@ _KEPT_AS = {
     '"NULL"': "VARCHAR",
     "NULL": "VARCHAR",
 }
-_FINE = ("BOOLEAN", "INTEGER", "BIGINT", "FLOAT", "DOUBLE", "VARCHAR", "BLOB", "DATE", "TIME", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE")
+_FINE = (
+    "BOOLEAN",
+    "INTEGER",
+    "BIGINT",
+    "FLOAT",
+    "DOUBLE",
+    "VARCHAR",
+    "BLOB",
+    "DATE",
+    "TIME",
+    "TIMESTAMP",
+    "TIMESTAMP WITH TIME ZONE",
+)
 
 
 def describe(settings: Settings, sql: str, tables: Mapping[str, TableView]) -> pa.Schema:
     """The columns of the model's table, without running the query."""
-    with in_sql(sql):
-        connection = _open(settings, sql, tables)
-        try:
-            return connection.sql(f"SELECT * FROM ({_kept(connection, sql)}) LIMIT 0").to_arrow_table().schema
-        finally:
-            connection.close()
+    connection = _open(settings, sql, tables)
+    with closing(connection), in_sql(sql, connection):
+        return fetch(connection, f"SELECT * FROM ({_kept(connection, sql)}) LIMIT 0").schema
 
 
 def derive(settings: Settings, sql: str, tables: Mapping[str, TableView], output: Output) -> Sequence[str]:
     """Run the query and write its rows as files of the output, synced; no file for no rows."""
     writer = TableWriter(output)
-    with in_sql(sql):
-        connection = _open(settings, sql, tables)
-        try:
-            reader = connection.sql(_kept(connection, sql)).to_arrow_reader(131_072)
-            for batch in reader:
-                writer.write(pa.Table.from_batches([batch]))
-        finally:
-            connection.close()
+    connection = _open(settings, sql, tables)
+    with closing(connection), in_sql(sql, connection):
+        for batch in connection.sql(_kept(connection, sql)).to_arrow_reader(ROWS_PER_GROUP):
+            writer.write(pa.Table.from_batches([batch]))
     written = writer.close()
     if written:
         sync_folder(output.folder)

@@ -6,12 +6,13 @@ import os
 import uuid
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from headgate.engines.duckdb.arrays import Array, compute, take, whole
 from headgate.engines.duckdb.files import file_schema, locate
 from headgate.engines.duckdb.partitions import split
 from headgate.errors import DefectError
@@ -153,25 +154,20 @@ def _sorted(rows: pa.Table, by: Sequence[str]) -> pa.Table:
     """
     if not by or not (pa.types.is_primitive(rows[by[0]].type) or pa.types.is_decimal(rows[by[0]].type)):
         return rows
-    at = pc.sort_indices(rows, sort_keys=[(name, "ascending") for name in by])
+    at = compute.sort_indices(rows, sort_keys=[(name, "ascending") for name in by])
     if np.array_equal(at.to_numpy(), np.arange(rows.num_rows, dtype=np.uint64)):
         return rows
-    return rows.take(at)
+    return take(rows, at.to_numpy())
 
 
-def _repeating(sample: pa.Table) -> list[str] | bool:
+def _repeating(sample: pa.Table) -> Any:
     """The Parquet paths of columns whose values repeat: only there a dictionary saves anything."""
     head = sample.slice(0, _SAMPLE)
-    found = [path for name in head.column_names for path, leaf in _leaves(name, _whole(head[name])) if _repeats(leaf)]
+    found = [path for name in head.column_names for path, leaf in _leaves(name, whole(head[name])) if _repeats(leaf)]
     return found or False
 
 
-def _whole(column: pa.ChunkedArray) -> pa.Array:
-    whole = column.combine_chunks()
-    return pa.concat_arrays(whole.chunks) if isinstance(whole, pa.ChunkedArray) else whole
-
-
-def _leaves(path: str, array: pa.Array) -> Iterator[tuple[str, pa.Array]]:
+def _leaves(path: str, array: Array) -> Iterator[tuple[str, Array]]:
     if pa.types.is_struct(array.type):
         for number, member in enumerate(array.flatten()):
             yield from _leaves(f"{path}.{array.type.field(number).name}", member)
@@ -184,7 +180,7 @@ def _leaves(path: str, array: pa.Array) -> Iterator[tuple[str, pa.Array]]:
         yield path, array
 
 
-def _repeats(leaf: pa.Array) -> bool:
+def _repeats(leaf: Array) -> bool:
     if pa.types.is_boolean(leaf.type) or not len(leaf):
         return False
-    return int(pc.count_distinct(leaf).as_py()) * 4 <= len(leaf)
+    return int(compute.count_distinct(leaf).as_py()) * 4 <= len(leaf)

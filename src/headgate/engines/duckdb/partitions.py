@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from headgate.engines.duckdb.arrays import Array, compute, pick, take, whole
 from headgate.errors import DefectError
 
 _STEPS = {"year": "M8[Y]", "month": "M8[M]", "day": "M8[D]", "hour": "M8[h]"}
@@ -27,7 +27,7 @@ def split(
         return
     codes, labels = _whole_codes(table, partition)
     if codes is None:
-        rows = table if keep is None or keep.all() else table.filter(pa.array(keep))
+        rows = table if keep is None or keep.all() else pick(table, keep)
         if rows.num_rows:
             yield labels[0], rows
         return
@@ -36,11 +36,11 @@ def split(
     if len(several) <= _FEW:
         for code in several.tolist():
             mine = codes == code
-            yield labels[code], table.filter(pa.array(mine if keep is None else mine & keep))
+            yield labels[code], pick(table, mine if keep is None else mine & keep)
         return
     at = np.arange(len(codes)) if keep is None else np.flatnonzero(keep)
     at = at[np.argsort(codes[at], kind="stable")]
-    ordered, start = table.take(pa.array(at)), 0
+    ordered, start = take(table, at), 0
     for code in several.tolist():
         yield labels[code], ordered.slice(start, int(present[code]))
         start += int(present[code])
@@ -62,7 +62,7 @@ def _whole_codes(
     return codes, labels
 
 
-def _codes(column: pa.ChunkedArray, transform: str) -> tuple[np.ndarray, list[Hashable]]:
+def _codes(column: Array, transform: str) -> tuple[np.ndarray, list[Hashable]]:
     """One small number per row, and the transformed values that the numbers stand for."""
     if transform in _STEPS:
         return _ranged(_times(column, _STEPS[transform]), _nulls(column))
@@ -76,7 +76,7 @@ def _codes(column: pa.ChunkedArray, transform: str) -> tuple[np.ndarray, list[Ha
     raise DefectError(f"partition transform {transform!r} is not known")
 
 
-def _nulls(column: pa.ChunkedArray) -> np.ndarray | None:
+def _nulls(column: Array) -> np.ndarray | None:
     return column.is_null().to_numpy() if column.null_count else None
 
 
@@ -99,8 +99,8 @@ def _with_null(
     return np.where(nulls, len(labels), codes), [*labels, None]
 
 
-def _times(column: pa.ChunkedArray, step: str) -> np.ndarray:
-    of: Any = column.type
+def _times(column: Array, step: str) -> np.ndarray:
+    of = column.type
     if pa.types.is_date32(of):
         days = column.cast(pa.int32()).fill_null(0).to_numpy().astype("M8[D]")
         return np.asarray(days.astype(step).astype(np.int64))
@@ -108,15 +108,12 @@ def _times(column: pa.ChunkedArray, step: str) -> np.ndarray:
     return np.asarray(micros.astype(step).astype(np.int64))
 
 
-def _by_value(column: pa.ChunkedArray) -> tuple[np.ndarray, pa.Array]:
-    whole = column.combine_chunks()
-    if isinstance(whole, pa.ChunkedArray):
-        whole = pa.concat_arrays(whole.chunks)
-    encoded: Any = pc.dictionary_encode(whole)
+def _by_value(column: Array) -> tuple[np.ndarray, Array]:
+    encoded = compute.dictionary_encode(whole(column))
     return encoded.indices.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False), encoded.dictionary
 
 
-def _buckets(values: pa.Array, buckets: int) -> np.ndarray:
+def _buckets(values: Array, buckets: int) -> np.ndarray:
     """Iceberg's bucket numbers: murmur3 of each value."""
     from pyiceberg.io.pyarrow import _ConvertToIcebergWithoutIDs, visit_pyarrow
     from pyiceberg.transforms import BucketTransform

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from headgate.engines.duckdb.arrays import compute, pick
 from headgate.engines.duckdb.files import open_parquet, plain_type
 from headgate.ports.batch import FILE, HEADER, LINE, OFFSET, PARTITION, RAW
 from headgate.ports.engine import RefineJob, Span
@@ -35,7 +35,7 @@ def wanted_offsets(only: pa.Table | None) -> dict[str, np.ndarray] | None:
     """The coordinates of a replay: partition -> sorted offsets; None when the job takes all rows of its spans."""
     if only is None:
         return None
-    partitions = only[PARTITION].to_pylist()
+    partitions: list[Any] = only[PARTITION].to_pylist()
     offsets = only[OFFSET].to_numpy()
     found: dict[str, list[int]] = {}
     for partition, offset in zip(partitions, offsets, strict=True):
@@ -134,7 +134,7 @@ def read_piece(piece: Piece, job: RefineJob, wanted: dict[str, np.ndarray] | Non
         table = file.read_row_groups(
             list(piece.row_groups), columns=[n for n in schema.names if n in there], use_threads=False
         )
-    types = [plain_type(f.type) for f in schema]
+    types: list[Any] = [plain_type(f.type) for f in schema]
     columns = [
         table[name].cast(of) if name in there else pa.nulls(table.num_rows, of)
         for name, of in zip(schema.names, types, strict=True)
@@ -142,14 +142,14 @@ def read_piece(piece: Piece, job: RefineJob, wanted: dict[str, np.ndarray] | Non
     table = pa.Table.from_arrays(columns, names=schema.names)
     if piece.whole:
         return table
-    return table.filter(pa.array(_inside(table, job.spans, wanted)))
+    return pick(table, _inside(table, job.spans, wanted))
 
 
 def _inside(table: pa.Table, spans: Sequence[Span], wanted: dict[str, np.ndarray] | None) -> np.ndarray:
     offsets = table[OFFSET].to_numpy()
     keep = np.zeros(table.num_rows, bool)
     for span in spans:
-        mine = pc.equal(table[PARTITION], span.partition).to_numpy()
+        mine = compute.equal(table[PARTITION], span.partition).to_numpy()
         mine &= (offsets >= span.start) & (offsets < span.stop)
         if wanted is not None:
             mine &= np.isin(offsets, wanted.get(span.partition, np.empty(0, np.int64)))
@@ -159,5 +159,6 @@ def _inside(table: pa.Table, spans: Sequence[Span], wanted: dict[str, np.ndarray
 
 def partition_counts(table: pa.Table) -> Iterator[tuple[str, int]]:
     """Rows per source partition."""
-    for one in pc.value_counts(table[PARTITION]).to_pylist():
+    counts: Any = compute.value_counts(table[PARTITION])
+    for one in counts.to_pylist():
         yield one["values"], one["counts"]

@@ -28,7 +28,10 @@ from headgate.engines.duckdb.worker import PieceReport, Rewrite, RewriteReport, 
 from headgate.errors import DefectError, HeadgateError, RetryableError
 from headgate.ports.engine import RefineJob
 
-_START = "import sys, json; sys.path[:] = json.loads(sys.argv[1]); from headgate.engines.duckdb import processes; processes.serve(json.loads(sys.argv[2]))"
+_START = (
+    "import sys, json; sys.path[:] = json.loads(sys.argv[1]); "
+    "from headgate.engines.duckdb.processes import serve; serve(json.loads(sys.argv[2]))"
+)
 _STOP_S = 10.0
 
 
@@ -51,7 +54,8 @@ class RemoteWorker:
 
     def suspects(self, hashes: np.ndarray) -> pa.Table:
         """See `Worker.suspects`."""
-        return self._ask("suspects", hashes)
+        rows: pa.Table = self._ask("suspects", hashes)
+        return rows
 
     def write(self, lost: Mapping[int, np.ndarray]) -> WriteReport:
         """See `Worker.write`."""
@@ -123,7 +127,7 @@ def serve(numbers: Sequence[int]) -> None:
     # An interrupt from the terminal reaches everybody; the parent decides what comes of it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     gc.disable()  # rows come by millions and hold no circles
-    forked = []
+    forked: list[int] = []
     mine = numbers[0]
     for other in numbers[1:]:
         pid = os.fork()

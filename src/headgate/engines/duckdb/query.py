@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 
-from headgate.contract.to_sql import literal, quote
+from headgate.contract.to_sql import literal
 from headgate.engines.duckdb.connection import Settings, connect
 from headgate.engines.duckdb.mistakes import in_sql
 from headgate.engines.duckdb.views import make_views
@@ -24,19 +23,20 @@ _HINT = "reading statements are SELECT, WITH, FROM, VALUES, DESCRIBE, SUMMARIZE,
 def query(settings: Settings, sql: str, tables: Mapping[str, TableView]) -> pa.RecordBatchReader:
     """The rows of a reading statement, streamed. FixInputError for any other statement, and for mistakes."""
     check_reading(sql)
-    with in_sql(sql):
-        connection = sandbox(settings, sql, tables)
-        reader = connection.sql(sql).to_arrow_reader()
-        batches = _held(reader, connection, sql)
-    return pa.RecordBatchReader.from_batches(reader.schema, batches)
+    connection = sandbox(settings, sql, tables)
+    try:
+        with in_sql(sql, connection):
+            reader = connection.sql(sql).to_arrow_reader()
+    except BaseException:
+        connection.close()
+        raise
+    return pa.RecordBatchReader.from_batches(reader.schema, _held(reader, connection, sql))
 
 
-def _held(
-    reader: pa.RecordBatchReader, connection: duckdb.DuckDBPyConnection, sql: str
-) -> Iterator[pa.RecordBatch]:
+def _held(reader: pa.RecordBatchReader, connection: duckdb.DuckDBPyConnection, sql: str) -> Iterator[pa.RecordBatch]:
     """The batches; the database lives until the last one."""
     try:
-        with in_sql(sql):
+        with in_sql(sql, connection):
             yield from reader
     finally:
         connection.close()
@@ -50,7 +50,9 @@ def sandbox(settings: Settings, sql: str, tables: Mapping[str, TableView]) -> du
         named = _named(sql, tables)
         files = make_views(connection, named)
         connection.execute(f"SET allowed_paths = {literal(files) if files else '[]'}")
-        connection.execute("SET search_path = 'gold,main'" if any(n.startswith("gold.") for n in named) else "RESET search_path")
+        connection.execute(
+            "SET search_path = 'gold,main'" if any(n.startswith("gold.") for n in named) else "RESET search_path"
+        )
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
     except BaseException:
@@ -119,11 +121,11 @@ def _refused(tree: Mapping[str, Any], sql: str) -> FixInputError:
     if tree.get("error_type") == "not implemented":
         return FixInputError(f"a query only reads: {message}", hint=_HINT)
     position = tree.get("position")
-    where = place(sql, int(position)) if position is not None else None
+    where = _place(sql, int(position)) if position is not None else None
     return FixInputError(message, where=where, hint="see the SQL text at this line and column")
 
 
-def place(sql: str, position: int) -> str:
+def _place(sql: str, position: int) -> str:
     """`line:column` of a byte position, both from 1."""
     before = sql.encode()[:position].decode(errors="ignore")
     return f"{before.count(chr(10)) + 1}:{len(before) - (before.rfind(chr(10)) + 1) + 1}"
@@ -131,7 +133,8 @@ def place(sql: str, position: int) -> str:
 
 def _writes(node: Any) -> bool:
     return any(
-        isinstance(part.get("type"), str) and part["type"] in {"INSERT_QUERY_NODE", "UPDATE_QUERY_NODE", "DELETE_QUERY_NODE", "MERGE_QUERY_NODE"}
+        isinstance(part.get("type"), str)
+        and part["type"] in {"INSERT_QUERY_NODE", "UPDATE_QUERY_NODE", "DELETE_QUERY_NODE", "MERGE_QUERY_NODE"}
         for part in _objects(node)
     )
 
@@ -180,6 +183,3 @@ def _collect(node: Any, hidden: frozenset[str], found: set[str]) -> None:
     for key, value in node.items():
         if key != "cte_map":
             _collect(value, hidden, found)
-
-
-__all__ = ["check_reading", "place", "query", "quote", "references", "sandbox"]

@@ -1,21 +1,22 @@
 """One refine job from bronze files to silver, quarantine and ledger files.
 
-    1. cut       bronze into pieces
-    2. decode    every piece: typed, checked; refused rows go to quarantine, keyed rows wait
-    3. decide    per key who stays, over the waiting rows and silver
-    4. write     what stays; silver files that lose rows are written again; the ledger
-    5. account   rows read = rows written, per source partition
+1. cut       bronze into pieces
+2. decode    every piece: typed, checked; refused rows go to quarantine, keyed rows wait
+3. decide    per key who stays, over the waiting rows and silver
+4. write     what stays; silver files that lose rows are written again; the ledger
+5. account   rows read = rows written, per source partition
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from headgate.engines.duckdb.arrays import Array, compute
 from headgate.engines.duckdb.connection import Settings, connect
 from headgate.engines.duckdb.files import open_parquet, sync_folder
 from headgate.engines.duckdb.history import Silver, last_positions
@@ -75,9 +76,7 @@ def _bounds(reports: Sequence[PieceReport]) -> dict[str, tuple[object, object]]:
     """The smallest and greatest value of key columns for which every piece told them."""
     told = [r.bounds for r in reports if r.hashes is not None and len(r.hashes)]
     names = set.intersection(*(set(bounds) for bounds in told))
-    return {
-        name: (min(bounds[name][0] for bounds in told), max(bounds[name][1] for bounds in told)) for name in names
-    }
+    return {name: (min(bounds[name][0] for bounds in told), max(bounds[name][1] for bounds in told)) for name in names}
 
 
 def _values(reports: Sequence[PieceReport]) -> np.ndarray | None:
@@ -104,7 +103,7 @@ def _write_ledger(job: RefineJob, reports: Sequence[PieceReport], lost: Lost | N
 def _ledger_rows(job: RefineJob, rows: pa.Table, *, verdict: str | None = None) -> pa.Table:
     count = rows.num_rows
 
-    def always(value: object, of: pa.DataType) -> pa.Array:
+    def always(value: object, of: Any) -> Array:
         return pa.repeat(pa.scalar(value, of), count)
 
     return pa.table(
@@ -172,7 +171,7 @@ def _account(
         mine = lost.of_job()
         displaced = lost.rows.num_rows - mine.num_rows
         for verdict in (DUPLICATE, SUPERSEDED):
-            some = mine.filter(pc.equal(mine["verdict"], verdict))
+            some = mine.filter(compute.equal(mine["verdict"], verdict))
             counts[verdict].update(dict(partition_counts(some)))
     for partition, rows in read.items():
         refined.verdicts[partition] = {verdict: counts[verdict][partition] for verdict in VERDICTS}
@@ -188,11 +187,15 @@ def _account(
         "ledger": counts[DROPPED].total() + (lost.rows.num_rows if lost else 0),
     }
     if sum(r.lost for r in rewritten) != displaced:
-        raise DefectError("silver rows that lost were not found again", where=f"silver.{job.dataset.name}", stage="refine")
+        raise DefectError(
+            "silver rows that lost were not found again", where=f"silver.{job.dataset.name}", stage="refine"
+        )
     for table, rows in expected.items():
         there = 0
         for path in refined.added.get(table, []):
             with open_parquet(path) as file:
                 there += file.metadata.num_rows
         if there != rows:
-            raise DefectError(f"{there} rows are in new files of {table}, not {rows}", where=job.dataset.name, stage="refine")
+            raise DefectError(
+                f"{there} rows are in new files of {table}, not {rows}", where=job.dataset.name, stage="refine"
+            )

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from headgate.contract.model import Dataset
 from headgate.contract.to_sql import Column, column, literal, quote
+from headgate.engines.duckdb.arrays import fetch, pick
 from headgate.engines.duckdb.decoded import REFUSED_SCHEMA, Decoded, take_dropped, warned, without_marks
 from headgate.engines.duckdb.judgement import REFUSED, ROW, SOURCE, Judgement, SourceColumn, build
 from headgate.errors import DefectError, FixInputError
@@ -41,12 +42,12 @@ class TypedDecoder:
 def judge_table(connection: duckdb.DuckDBPyConnection, table: pa.Table, judgement: Judgement, raw_sql: str) -> Decoded:
     """Judge a relation of source columns. `raw_sql` gives a refused row's raw form as BLOB."""
     connection.register(SOURCE, table)
-    judged = connection.sql(judgement.select).to_arrow_table()
+    judged = fetch(connection, judgement.select)
     connection.unregister(SOURCE)
     if judged.num_rows != table.num_rows or not judged[ROW].equals(table[ROW]):
         raise DefectError("the engine lost the order of rows while typing them")
     keep = ~judged[REFUSED].to_numpy()
-    refused = explain(connection, table.filter(pa.array(~keep)), judgement, raw_sql)
+    refused = explain(connection, pick(table, ~keep), judgement, raw_sql)
     dropped = take_dropped(judged, judgement, table, keep)
     return Decoded(without_marks(judged, table), keep, refused, dropped, warned(judged, judgement, keep))
 
@@ -57,10 +58,11 @@ def explain(connection: duckdb.DuckDBPyConnection, table: pa.Table, judgement: J
         return REFUSED_SCHEMA.empty_table()
     connection.register(SOURCE, table)
     coordinates = f"s.{PARTITION}, s.{OFFSET}, s.{INGESTED_AT}"
-    found = connection.sql(
+    found = fetch(
+        connection,
         f"SELECT {coordinates}, raw, reasons FROM (SELECT *, {raw_sql} AS raw FROM {SOURCE}) s "
-        f"JOIN ({judgement.explain}) e USING ({ROW}) ORDER BY {ROW}"
-    ).to_arrow_table()
+        f"JOIN ({judgement.explain}) e USING ({ROW}) ORDER BY {ROW}",
+    )
     connection.unregister(SOURCE)
     if found.num_rows != table.num_rows:
         raise DefectError("refused rows were lost while explaining them")
@@ -92,7 +94,7 @@ def _type_of(
 ) -> pa.DataType:
     connection.register(SOURCE, schema.empty_table())
     try:
-        return connection.sql(f"SELECT ({expression}\n) AS value FROM {SOURCE}").to_arrow_table().schema.field(0).type
+        found = fetch(connection, f"SELECT ({expression}\n) AS value FROM {SOURCE}")
     except duckdb.Error as cause:
         raise FixInputError(
             f"transformLogic of {dataset.name}.{name} does not fit its source: {cause}",
@@ -102,6 +104,8 @@ def _type_of(
         ) from cause
     finally:
         connection.unregister(SOURCE)
+    of: pa.DataType = found.schema.field(0).type
+    return of
 
 
 def _typed_raw(table: pa.Table, *, odd: bool) -> str:
@@ -114,7 +118,9 @@ def _typed_raw(table: pa.Table, *, odd: bool) -> str:
         members.append(f"{literal(one.name)}: {exact}")
     whole = f"CAST(to_json({{{', '.join(members)}}}) AS VARCHAR)"
     if odd:
-        whole = f"CAST(CASE WHEN {ODD} IS NULL THEN {whole} ELSE json_merge_patch({whole}, to_json({ODD})) END AS VARCHAR)"
+        whole = (
+            f"CAST(CASE WHEN {ODD} IS NULL THEN {whole} ELSE json_merge_patch({whole}, to_json({ODD})) END AS VARCHAR)"
+        )
     return f"encode({whole})"
 
 

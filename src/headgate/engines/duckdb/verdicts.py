@@ -19,9 +19,9 @@ from dataclasses import dataclass
 import duckdb
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from headgate.contract.to_sql import quote
+from headgate.engines.duckdb.arrays import compute, fetch, take
 from headgate.engines.duckdb.history import FILE_NUMBER
 from headgate.engines.duckdb.judgement import CONTENT
 from headgate.engines.duckdb.worker import AT, PIECE
@@ -44,7 +44,7 @@ class Lost:
 
     def of_job(self) -> pa.Table:
         """The rows of the job."""
-        return self.rows.filter(pc.less(self.rows[FILE_NUMBER], 0))
+        return self.rows.filter(compute.less(self.rows[FILE_NUMBER], 0))
 
     def in_pieces(self) -> dict[int, np.ndarray]:
         """Rows of the job: piece -> row numbers."""
@@ -53,9 +53,9 @@ class Lost:
 
     def in_files(self) -> dict[int, pa.Table]:
         """Rows of silver: file number -> coordinates."""
-        theirs = self.rows.filter(pc.greater_equal(self.rows[FILE_NUMBER], 0))
+        theirs = self.rows.filter(compute.greater_equal(self.rows[FILE_NUMBER], 0))
         at = _grouped(theirs[FILE_NUMBER].to_numpy(), np.arange(theirs.num_rows))
-        return {number: theirs.select([PARTITION, OFFSET]).take(pa.array(rows)) for number, rows in at.items()}
+        return {number: take(theirs.select([PARTITION, OFFSET]), rows) for number, rows in at.items()}
 
 
 def _grouped(group: np.ndarray, values: np.ndarray) -> dict[int, np.ndarray]:
@@ -86,7 +86,7 @@ def decide(
     _candidates(connection, rows, silver, key, order)
     _rank(connection, key, order)
     _raise_positions(connection, last_positions)
-    lost = connection.sql(_losers()).to_arrow_table()
+    lost = fetch(connection, _losers())
     connection.execute("DROP TABLE hg_ranked")
     return Lost(lost)
 
@@ -116,7 +116,8 @@ def _rank(connection: duckdb.DuckDBPyConnection, key: Sequence[str], order: Sequ
         newest = ", ".join(f"{quote(n)} DESC NULLS LAST" for n in order)
         ranked = f"rank() OVER (PARTITION BY {keys} ORDER BY {newest})"
     connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE hg_ranked AS SELECT {PARTITION}, {OFFSET}, {CONTENT}, {FILE_NUMBER}, {PIECE}, {AT}, "
+        "CREATE OR REPLACE TEMP TABLE hg_ranked AS "
+        f"SELECT {PARTITION}, {OFFSET}, {CONTENT}, {FILE_NUMBER}, {PIECE}, {AT}, "
         f"{PARTITION} AS {_LAST_PARTITION}, {OFFSET} AS {_LAST_OFFSET}, {ranked} AS {_RANK}, "
         f"min(hg_n) OVER (PARTITION BY {keys}) AS {_GROUP} FROM hg_candidates"
     )
@@ -129,19 +130,20 @@ def _raise_positions(connection: duckdb.DuckDBPyConnection, last_positions: Last
         f"SELECT {_GROUP} FROM hg_ranked WHERE {_RANK} = 1 GROUP BY {_GROUP} "
         f"HAVING count(DISTINCT {CONTENT}) > 1 AND max({FILE_NUMBER}) >= 0"
     )
-    winners = connection.sql(
+    winners = fetch(
+        connection,
         f"SELECT {PARTITION}, {OFFSET} FROM hg_ranked "
-        f"WHERE {_RANK} = 1 AND {FILE_NUMBER} >= 0 AND {_GROUP} IN ({tied})"
-    ).to_arrow_table()
+        f"WHERE {_RANK} = 1 AND {FILE_NUMBER} >= 0 AND {_GROUP} IN ({tied})",
+    )
     if not winners.num_rows:
         return
     first = connection.sql(
         f"SELECT {PARTITION}, {OFFSET} FROM hg_ranked WHERE {_RANK} = 1 AND {_GROUP} IN ({tied}) "
         f"AND {FILE_NUMBER} < 0 ORDER BY ALL LIMIT 1"
-    ).fetchone()
-    if first is None:
+    ).fetchall()
+    if not first:
         return
-    found = last_positions(winners, (first[0], first[1]))
+    found = last_positions(winners, first[0])
     connection.register("hg_found", found)
     connection.execute(
         f"UPDATE hg_ranked SET {_LAST_PARTITION} = f.{PARTITION}, {_LAST_OFFSET} = f.{OFFSET} FROM hg_found f "

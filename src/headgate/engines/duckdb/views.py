@@ -36,7 +36,8 @@ def _select(connection: duckdb.DuckDBPyConnection, table: TableView, paths: list
     if set(types) <= set(ids) and None not in ids.values():
         # By field id: a column that an older file lacks is NULL, a renamed one is found.
         fields = ", ".join(
-            f"{ids[name]}: {{name: {literal(name)}, type: {literal(of)}, default_value: NULL}}" for name, of in types.items()
+            f"{ids[name]}: {{name: {literal(name)}, type: {literal(of)}, default_value: NULL}}"
+            for name, of in types.items()
         )
         return f"SELECT * FROM read_parquet({literal(paths)}, schema = MAP {{{fields}}})"
     listed = ", ".join(f"CAST({quote(name)} AS {of}) AS {quote(name)}" for name, of in types.items())

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from headgate.contract.to_sql import quote
+from headgate.engines.duckdb.arrays import compute, fetch, pick, take
 from headgate.engines.duckdb.connection import Settings, connect
 from headgate.engines.duckdb.csv_lines import CsvDecoder
 from headgate.engines.duckdb.decoded import Decoded
@@ -149,7 +149,7 @@ class Worker:
         for number, (rows, keep) in self._held.items():
             table = self._fetch(rows)
             at = np.flatnonzero(keep & is_among(table[KEY].to_numpy(), hashes))
-            some = table.select(names).take(pa.array(at))
+            some = take(table.select(names), at)
             some = some.append_column(PIECE, pa.array(np.full(len(at), number, np.int32)))
             found.append(some.append_column(AT, pa.array(at)))
         return pa.concat_tables(found) if found else pa.table({})
@@ -174,20 +174,23 @@ class Worker:
         self.connection.register("hg_lost", task.lost)
         with open_parquet(task.path) as file:
             there = set(file.schema_arrow.names)
-            typed = ", ".join(f"CAST({quote(n) if n in there else 'NULL'} AS {t}) AS {quote(n)}" for n, t in types.items())
+            typed = ", ".join(
+                f"CAST({quote(n) if n in there else 'NULL'} AS {t}) AS {quote(n)}" for n, t in types.items()
+            )
             for number in range(file.metadata.num_row_groups):
                 group = file.read_row_group(number, columns=[c for c in types if c in there], use_threads=False)
                 self.connection.register("hg_group", group)
-                marked = self.connection.sql(
+                marked = fetch(
+                    self.connection,
                     f"SELECT *, {content_hash(self.job.dataset)} AS {CONTENT}, "
                     f"({PARTITION}, {OFFSET}) IN (SELECT ({PARTITION}, {OFFSET}) FROM hg_lost) AS hg_gone "
-                    f"FROM (SELECT {typed} FROM hg_group)"
-                ).to_arrow_table()
+                    f"FROM (SELECT {typed} FROM hg_group)",
+                )
                 self.connection.unregister("hg_group")
                 mask = marked["hg_gone"].to_numpy()
                 gone += int(mask.sum())
                 checksum += hash_sum(marked[CONTENT].to_numpy()[mask])
-                writer.write(marked.filter(pa.array(~mask)))
+                writer.write(pick(marked, ~mask))
         self.connection.unregister("hg_lost")
         return RewriteReport(task.path, writer.close(), gone, checksum)
 
@@ -215,14 +218,17 @@ class Worker:
         if not count:
             return
         job = self.job
-        whole = refused.append_column("contract_version", pa.repeat(pa.scalar(job.dataset.contract_version, pa.string()), count))
+        whole = refused.append_column(
+            "contract_version", pa.repeat(pa.scalar(job.dataset.contract_version, pa.string()), count)
+        )
         whole = whole.append_column("run_id", pa.repeat(pa.scalar(job.run_id, pa.string()), count))
         at = pa.scalar(job.judged_at_us, pa.timestamp("us", "UTC"))
         self._quarantine.write(whole.append_column("quarantined_at", pa.repeat(at, count)))
 
     def _describe_keys(self, report: PieceReport, decoded: Decoded) -> None:
         """What the parent needs to find rivals of these rows."""
-        kept = decoded.rows if decoded.keep.all() else decoded.rows.select([*self.key, KEY]).filter(pa.array(decoded.keep))
+        kept = decoded.rows.select([*self.key, KEY])
+        kept = kept if decoded.keep.all() else pick(kept, decoded.keep)
         report.hashes = kept[KEY].to_numpy()
         if not kept.num_rows:
             return
@@ -230,7 +236,7 @@ class Worker:
             of = kept[name].type
             if pa.types.is_nested(of) or pa.types.is_floating(of) or pa.types.is_binary(of) or kept[name].null_count:
                 continue  # bounds of these say nothing, or not what SQL compares
-            least = pc.min_max(kept[name]).as_py()
+            least = compute.min_max(kept[name]).as_py()
             report.bounds[name] = (least["min"], least["max"])
         if len(self.key) == 1 and pa.types.is_integer(kept[self.key[0]].type) and not kept[self.key[0]].null_count:
             report.values = np.unique(kept[self.key[0]].to_numpy())
@@ -255,11 +261,13 @@ class Worker:
         if isinstance(rows, pa.Table):
             return rows
         with pa.memory_map(rows) as source:
-            return pa.ipc.open_file(source).read_all()
+            table: pa.Table = pa.ipc.open_file(source).read_all()
+            return table
 
     def _accept(self, rows: pa.Table, keep: np.ndarray) -> None:
         all_kept = bool(keep.all())
-        coordinates = rows.select([PARTITION]) if all_kept else rows.select([PARTITION]).filter(pa.array(keep))
+        coordinates = rows.select([PARTITION])
+        coordinates = coordinates if all_kept else pick(coordinates, keep)
         self._accepted.update(dict(partition_counts(coordinates)))
         hashes = rows[CONTENT].to_numpy()
         self._checksum += hash_sum(hashes if all_kept else hashes[keep])
@@ -269,7 +277,8 @@ class Worker:
 def _reasons(refused: pa.Table) -> Counter[str]:
     """Rows per broken rule; a rule broken twice in one row counts once."""
     counted: Counter[str] = Counter()
-    for reasons in refused["reasons"].to_pylist():
+    all_reasons: list[Any] = refused["reasons"].to_pylist()
+    for reasons in all_reasons:
         counted.update({reason["rule"] for reason in reasons})
     return counted
 

@@ -1,0 +1,36 @@
+"""The few things done to Arrow data everywhere here, typed once."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+
+Array: TypeAlias = Any  # a pa.Array of some type; its stubs know too many kinds to be told apart here
+compute: Any = pyarrow.compute
+
+
+def fetch(connection: duckdb.DuckDBPyConnection, sql: str) -> pa.Table:
+    """The rows of a query."""
+    table: pa.Table = connection.sql(sql).to_arrow_table()
+    return table
+
+
+def pick(rows: pa.Table, mask: np.ndarray) -> pa.Table:
+    """The rows where the mask is true."""
+    return rows.filter(pa.array(mask))
+
+
+def take(rows: pa.Table, at: np.ndarray) -> pa.Table:
+    """The rows with these numbers, in this order."""
+    numbers: Any = pa.array(at)
+    return rows.take(numbers)
+
+
+def whole(column: Array) -> Array:
+    """A column as one array."""
+    joined = column.combine_chunks()
+    return pa.concat_arrays(joined.chunks) if isinstance(joined, pa.ChunkedArray) else joined
