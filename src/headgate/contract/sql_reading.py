@@ -7,8 +7,9 @@ The grammars (digits are ASCII, nothing may stand before or behind):
 
     integer    [+-]digits
     decimal    [+-]digits[.digits][e[+-]digits], exact at the type's scale: 1.2000 is a decimal(12,3), 1.2345 is not
-    number     as decimal; the text must be what the float prints as, give or take zeros: so 0.1 is taken and a text
-               with more digits than the float can hold is not. NaN and Infinity are not numbers in a text.
+    number     as decimal; the float nearest to the text, if the float written with as many digits gives the text again:
+               0.1 is taken, 9007199254740993 and other texts with more digits than the float can hold are not. NaN and
+               Infinity are no numbers in a text.
     boolean    true, false, t, f in any case
     date       YYYY-MM-DD, years 0001 to 9999
     time       HH:MM:SS[.f], to 23:59:59.999999
@@ -34,7 +35,7 @@ _GRAMMAR = {
     Kind.TIME: _TIME,
 }
 
-# A text of at most so many characters without exponent has so few digits that printing the float gives them back.
+# A text of at most so many characters without exponent has so few digits that writing the float gives them back.
 _SAFE_LENGTH = {32: 6, 64: 15}
 
 
@@ -93,10 +94,11 @@ def _decimal(text: str, precision: int, scale: int) -> str:
 def _number(text: str, bits: int) -> str:
     target = "FLOAT" if bits == 32 else "DOUBLE"
     value = f"TRY_CAST({text} AS {target})"
-    same = (
-        f"list_transform([[{text}, CAST({value} AS VARCHAR)]], lambda hg_p: "
-        f"{_normal('hg_p[1]')} = {_normal('hg_p[2]')})[1]"
-    )
+    as_double = f"CAST({value} AS DOUBLE)"
+    # The exact value of the float, written with as many digits as the text has without its outer zeros.
+    core = f"rtrim({_mantissa('hg_p')}, '0')"
+    written = f"printf('%.' || CAST(greatest(0, least(strlen({core}), 800) - 1) AS VARCHAR) || 'e', {as_double})"
+    same = f"list_transform([{text}], lambda hg_p: {_normal('hg_p')} = {_normal(written)})[1]"
     short = f"strlen({text}) <= {_SAFE_LENGTH[bits]} AND NOT contains(lower({text}), 'e')"
     return (
         f"CASE WHEN NOT {matches(text, _NUMBER)} OR {value} IS NULL OR NOT isfinite({value}) THEN NULL "
