@@ -8,13 +8,15 @@ from decimal import Decimal
 
 import pyarrow as pa
 import pytest
-from rigs.postgres_landing import Landing
 
 from headgate.ports.batch import Position
+from rigs.postgres_landing import Landing
 
 
 class Odd(str):
     """The text expected in `_hg_odd`."""
+
+    __slots__ = ()
 
 
 D = Decimal

@@ -6,11 +6,11 @@ import json
 from dataclasses import replace
 
 import pytest
-from rigs.postgres import Server
-from rigs.postgres_landing import Landing
 
 from headgate.errors import PositionLost, SourceChanged
 from headgate.ports.batch import Position
+from rigs.postgres import Server
+from rigs.postgres_landing import Landing
 
 TABLE = (
     "CREATE TABLE t (id int PRIMARY KEY, v text, at timestamptz DEFAULT now()); INSERT INTO t VALUES (1, 'x'), (2, 'y')"

@@ -22,9 +22,11 @@ WRITES = {
     "an insert at now()": ["INSERT INTO {t} VALUES ({n}, 'a', now())"],
     "an update of an old row": [f"UPDATE {{t}} SET v = 'a{{n}}', updated_at = {OLD} WHERE id = 1"],
     "subtransactions": [
-        "SAVEPOINT one; INSERT INTO {t} VALUES ({n}, 'kept', now() - interval '2 days'); RELEASE one;"
-        "SAVEPOINT two; INSERT INTO {t} VALUES ({n} + 1, 'lost', now()); ROLLBACK TO two;"
-        "SAVEPOINT three; UPDATE {t} SET v = 'a{n}' WHERE id = 2; RELEASE three"
+        (
+            "SAVEPOINT one; INSERT INTO {t} VALUES ({n}, 'kept', now() - interval '2 days'); RELEASE one;"
+            "SAVEPOINT two; INSERT INTO {t} VALUES ({n} + 1, 'lost', now()); ROLLBACK TO two;"
+            "SAVEPOINT three; UPDATE {t} SET v = 'a{n}' WHERE id = 2; RELEASE three"
+        )
     ],
     "a row with no timestamp": ["INSERT INTO {t} VALUES ({n}, 'a', NULL)"],
     "a row of the year 2099": ["INSERT INTO {t} VALUES ({n}, 'a', '2099-12-31')"],

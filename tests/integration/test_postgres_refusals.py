@@ -7,13 +7,13 @@ import subprocess
 from dataclasses import replace
 
 import pytest
-from rigs.postgres import free_port
-from rigs.postgres_landing import Landing
 
 from headgate.contract.model import Field, Kind, Server, Type
 from headgate.errors import FixInputError, SourceUnavailable
 from headgate.ports.batch import Position
 from headgate.sources.postgres import connect, discover, tables
+from rigs.postgres import free_port
+from rigs.postgres_landing import Landing
 
 TABLE = "CREATE TABLE orders (id int PRIMARY KEY, Amount numeric(10,2), updated_at timestamptz, note text)"
 CANARY = "canary-Pa55w0rd"
@@ -29,15 +29,19 @@ def refused(landing: Landing, kind=FixInputError, **changes):
     dataset = replace(landing.dataset, **changes.pop("dataset", {}))
     options = {**landing.database.options, **changes.pop("options", {})}
     with pytest.raises(kind) as told:
-        source = connect(dataset, Server("s", "postgres", options), changes)
-        try:
-            source.schema()
-        finally:
-            source.close()
+        ask(dataset, options, changes)
     error = told.value
     assert error.hint
     assert CANARY not in f"{error} {error.hint} {error!r} {error.as_dict()} {error.__cause__!r}"
     return error
+
+
+def ask(dataset, options, read) -> None:
+    source = connect(dataset, Server("s", "postgres", options), read)
+    try:
+        source.schema()
+    finally:
+        source.close()
 
 
 def field(name: str) -> Field:

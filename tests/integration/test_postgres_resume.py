@@ -9,9 +9,9 @@ import subprocess
 import sys
 
 import pytest
-from rigs.postgres_landing import Landing
 
 from headgate.errors import SourceChanged, SourceUnavailable
+from rigs.postgres_landing import Landing
 
 SMALL = {"watermark": "at", "range": 8192, "block": 2048}
 TABLE = """

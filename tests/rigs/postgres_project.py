@@ -22,16 +22,17 @@ class PostgresProject:
         self.env = {"PGUSER": database.server.user}
         (folder / "contracts").mkdir(parents=True)
 
-    def url(self, table: str) -> str:
-        server = self.database.server
-        return f"postgresql://{server.host}:{server.port}/{in_url(self.database.name, safe='')}?table={in_url(table, safe='')}"
+    def url(self, table: str, schema: str = "") -> str:
+        server, database = self.database.server, in_url(self.database.name, safe="")
+        asked = f"table={in_url(table, safe='')}" + (f"&schema={in_url(schema, safe='')}" if schema else "")
+        return f"postgresql://{server.host}:{server.port}/{database}?{asked}"
 
     def path(self, name: str) -> Path:
         return self.folder / "contracts" / f"{name}.odcs.yaml"
 
-    def discover(self, table: str, name: str = "t") -> str:
-        """A contract as `headgate discover` writes it; the dataset is called `name`."""
-        answer = self.answer("discover", self.url(table))
+    def discover(self, table: str, *, schema: str = "", name: str = "t") -> str:
+        """A contract as `headgate discover` writes it, in the file of that name."""
+        answer = self.answer("discover", self.url(table, schema))
         assert answer.code == 0, answer.err
         self.path(name).write_text(answer.out)
         return answer.out
@@ -77,7 +78,7 @@ class PostgresProject:
     def texts(self, name: str = "t", layer: str = "silver") -> list[tuple[str | None, ...]]:
         """All rows of a table as text, without Headgate's columns, sorted."""
         own = ", ".join(f"'{column}'" for column in _OWN)
-        found = self.rows(f'select columns(c -> not list_contains([{own}], c))::varchar from {layer}."{name}"')
+        found = self.rows(f'select columns(lambda c: not list_contains([{own}], c))::varchar from {layer}."{name}"')
         return sorted((tuple(row.values()) for row in found), key=repr)
 
     def source_texts(self, table: str = "t", columns: str | None = None) -> list[tuple[str | None, ...]]:

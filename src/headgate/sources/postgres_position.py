@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from headgate.errors import PositionLost
@@ -183,7 +183,7 @@ class Token:
         try:
             value = json.loads(text)
             scan = value["scan"]
-            return cls(
+            token = cls(
                 id=_identity(value["id"]),
                 done=None if value["done"] is None else Snapshot.parse(value["done"]),
                 watermark=_text(value["watermark"]),
@@ -194,16 +194,15 @@ class Token:
                 leaves={int(k): int(v) for k, v in value["leaves"].items()},
                 scan=None if scan is None else _scan(scan),
             )
+            if json.loads(token.dumps()) != value:
+                raise ValueError("it says more or other things than a token does")
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as cause:
             raise PositionLost(
                 "the stored position is not one of a PostgreSQL table",
                 hint="was the dataset read from another kind of source? headgate run --full-refresh starts again",
                 stage="extract",
             ) from cause
-
-    def with_scan(self, scan: FirstScan | LaterScan | None, rows: int) -> Token:
-        """This token in the middle of a scan."""
-        return replace(self, scan=scan, rows=rows)
+        return token
 
     @property
     def newest_snapshot(self) -> Snapshot | None:

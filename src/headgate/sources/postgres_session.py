@@ -174,7 +174,7 @@ class Session:
             return cursor.fetchall() if cursor.description else []
 
     def copy(self, sql: str, sink: Any) -> None:
-        """Runs COPY ... TO STDOUT; `sink.write` gets UTF-8 (of a database of encoding SQL_ASCII: the bytes as they are)."""
+        """Runs COPY ... TO STDOUT; `sink.write` gets UTF-8, or bytes as they are from a database in SQL_ASCII."""
         raw = self.connection.get_parameter_status("server_encoding") == "SQL_ASCII"
         with self.translated(), self.connection.cursor() as cursor:
             if raw:
