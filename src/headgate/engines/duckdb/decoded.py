@@ -23,9 +23,8 @@ _REFUSED: dict[str, Any] = {
     "reasons": REASON_TYPE,
 }
 REFUSED_SCHEMA = pa.schema(_REFUSED)
-DROPPED_SCHEMA = pa.schema(
-    [pa.field(PARTITION, pa.string()), pa.field(OFFSET, pa.int64()), pa.field("rule", pa.string())]
-)
+_DROPPED: dict[str, Any] = {PARTITION: pa.string(), OFFSET: pa.int64(), "rule": pa.string()}
+DROPPED_SCHEMA = pa.schema(_DROPPED)
 
 
 @dataclass(slots=True)

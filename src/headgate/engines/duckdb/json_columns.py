@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,12 +70,13 @@ class _Made:
     tiny: str = FALSE
 
 
-def columns(dataset: Dataset) -> dict[str, SourceColumn]:
-    """The typed columns over `hg_object`; what a transform reads stands beside it as texts by key."""
+def columns(dataset: Dataset, transforms: Mapping[str, pa.DataType]) -> dict[str, SourceColumn]:
+    """The typed columns over `hg_object`; what a transform reads stands beside it as texts by key, and `transforms`
+    are the types that transforms have over those."""
     made = {}
     for field in dataset.fields:
         if field.transform is not None:
-            one = column(field, "", pa.string())
+            one = column(field, "", transforms[field.name])
             text = f"CAST(({field.transform}\n) AS VARCHAR)"
         else:
             sql = f"struct_extract({OBJECT}, {literal(field.source_name)})"
@@ -201,8 +202,8 @@ def transform_keys(connection: duckdb.DuckDBPyConnection, dataset: Dataset) -> l
     for field in dataset.fields:
         if field.transform is None:
             continue
-        row = connection.execute("SELECT json_serialize_sql(?)", [f"SELECT ({field.transform}\n)"]).fetchone()
-        waiting: list[Any] = [json.loads(row[0] if row else "{}")]
+        rows = connection.execute("SELECT json_serialize_sql(?)", [f"SELECT ({field.transform}\n)"]).fetchall()
+        waiting: list[Any] = [json.loads(rows[0][0])]
         while waiting:
             one = waiting.pop()
             if isinstance(one, dict):

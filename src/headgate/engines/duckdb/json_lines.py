@@ -10,7 +10,7 @@ once but when many lines wait
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,6 +39,7 @@ from headgate.engines.duckdb.json_columns import OBJECT, TEXT
 from headgate.engines.duckdb.json_gate import REFUSALS, Gate
 from headgate.engines.duckdb.json_numbers import lines_with_long_numbers, survives
 from headgate.engines.duckdb.judgement import FALSE, REFUSED, ROW, SOURCE, Judgement, SourceColumn, build
+from headgate.engines.duckdb.typed import transform_type
 from headgate.errors import DefectError
 from headgate.ports.batch import INGESTED_AT, OFFSET, PARTITION, RAW
 
@@ -66,14 +67,15 @@ class JsonDecoder:
         self.careful = CarefulReader(dataset, self.keys, unknown=unknown)
         self.number_names, self.in_arrays, self.wide_decimals = _number_names(dataset, self.keys)
         structure = literal(json_columns.structure(dataset))
-        columns = json_columns.columns(dataset)
+        transforms = self._transforms()
+        columns = json_columns.columns(dataset, transforms)
         texts = json_columns.key_texts(self.keys)
         seen = f"{ROW}, {TEXT}{texts}"
         strict = f"(SELECT {seen}, json_transform_strict({TEXT}, {structure}) AS {OBJECT} {_PRESENT})"
         lenient = f"(SELECT {seen}, json_transform({TEXT}, {structure}) AS {OBJECT} {_PRESENT})"
         self.strict = build(dataset, columns, versioned=False, proven=self.gate.proven, relation=strict)
         self.lenient = build(dataset, columns, versioned=False, proven=self.gate.proven, relation=lenient)
-        self.exact = build(dataset, _careful_columns(dataset), versioned=False)
+        self.exact = build(dataset, _careful_columns(dataset, transforms), versioned=False)
         self.key_lists = json_columns.key_lists(dataset)
         self._failures = 0
         self._waiting: list[pa.Table] = []
@@ -114,6 +116,12 @@ class JsonDecoder:
         if numbers:
             self._waiting.append(take(table.select(_KEPT), np.array(numbers)))
             self._refusals.extend(apart.lines[n] for n in numbers)
+
+    def _transforms(self) -> dict[str, pa.DataType]:
+        """The types of transforms over the texts that they read."""
+        texts = pa.schema([pa.field(key, pa.string()) for key in self.keys])
+        fields = [f for f in self.dataset.fields if f.transform is not None]
+        return {f.name: transform_type(self.connection, texts, f, self.dataset) for f in fields}
 
     @property
     def waiting(self) -> int:
@@ -259,12 +267,14 @@ def _own(one: Field) -> str:
     return f"hg_own_{one.name}"
 
 
-def _careful_columns(dataset: Dataset) -> dict[str, SourceColumn]:
+def _careful_columns(dataset: Dataset, transforms: Mapping[str, pa.DataType]) -> dict[str, SourceColumn]:
     made = {}
     for one in dataset.fields:
         sql = quote(_own(one))
         if one.transform is not None:
-            made[one.name] = SourceColumn(column(one, "", pa.string()), f"CAST(({one.transform}\n) AS VARCHAR)")
+            made[one.name] = SourceColumn(
+                column(one, "", transforms[one.name]), f"CAST(({one.transform}\n) AS VARCHAR)"
+            )
         elif one.standardise:
             made[one.name] = SourceColumn(column(one, sql, pa.string()), sql)
         else:

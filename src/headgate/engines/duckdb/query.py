@@ -109,8 +109,8 @@ def _explained(sql: str) -> str:
 def _parsed(sql: str) -> dict[str, Any]:
     """DuckDB's own syntax tree."""
     with duckdb.connect(":memory:") as connection:
-        row = connection.execute("SELECT json_serialize_sql(?)", [sql]).fetchone()
-    tree: dict[str, Any] = json.loads(row[0] if row else "{}")
+        rows = connection.execute("SELECT json_serialize_sql(?)", [sql]).fetchall()
+    tree: dict[str, Any] = json.loads(rows[0][0])
     if tree.get("error"):
         raise _refused(tree, sql)
     return tree

@@ -8,7 +8,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from headgate.contract.model import Dataset
+from headgate.contract.model import Dataset, Field
 from headgate.contract.to_sql import Column, column, literal, quote
 from headgate.engines.duckdb.arrays import fetch, pick
 from headgate.engines.duckdb.decoded import REFUSED_SCHEMA, Decoded, take_dropped, warned, without_marks
@@ -77,7 +77,7 @@ def source_columns(
     for field in dataset.fields:
         name = field.source_name
         if field.transform is not None:
-            sql, of = f"({field.transform}\n)", _type_of(connection, schema, field.transform, field.name, dataset)
+            sql, of = f"({field.transform}\n)", transform_type(connection, schema, field, dataset)
         elif name in schema.names:
             sql, of = quote(name), schema.field(name).type
         else:
@@ -89,16 +89,18 @@ def source_columns(
     return columns
 
 
-def _type_of(
-    connection: duckdb.DuckDBPyConnection, schema: pa.Schema, expression: str, name: str, dataset: Dataset
+def transform_type(
+    connection: duckdb.DuckDBPyConnection, schema: pa.Schema, field: Field, dataset: Dataset
 ) -> pa.DataType:
+    """The Arrow type that the field's transform has over source columns of this schema. FixInputError, naming the
+    columns there are, when it does not fit them."""
     connection.register(SOURCE, schema.empty_table())
     try:
-        found = fetch(connection, f"SELECT ({expression}\n) AS value FROM {SOURCE}")
+        found = fetch(connection, f"SELECT ({field.transform}\n) AS value FROM {SOURCE}")
     except duckdb.Error as cause:
         raise FixInputError(
-            f"transformLogic of {dataset.name}.{name} does not fit its source: {cause}",
-            where=str(dataset.place) if dataset.place else None,
+            f"transformLogic of {dataset.name}.{field.name} does not fit its source: {cause}",
+            where=str(field.place) if field.place else None,
             hint=f"source columns: {', '.join(n for n in schema.names if not n.startswith(PREFIX))}",
             stage="refine",
         ) from cause
