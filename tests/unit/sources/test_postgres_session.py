@@ -22,7 +22,7 @@ def test_sizes_are_read(text, value):
     assert size(text, "x") == value
 
 
-@pytest.mark.parametrize("text", [-1, "", "x", "10 parsecs", None, [], True, "-5 s", "nan"])
+@pytest.mark.parametrize("text", [-1, "", "x", "10 parsecs", None, [], True, "-5 s", "nan", float("inf"), float("nan")])
 def test_what_is_no_measure_is_refused(text):
     with pytest.raises(FixInputError, match="is not a measure"):
         seconds(text, "slack")
