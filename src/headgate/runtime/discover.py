@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from headgate.contract.model import Server
 from headgate.errors import FixInputError
+
+_FORM = "postgresql://HOST:PORT/DATABASE?table=NAME; special characters percent-encoded"
 
 
 def contract_from(url: str) -> str:
@@ -27,15 +30,8 @@ def _from_postgres(url: str) -> str:
     from headgate.contract.write import contract_yaml
     from headgate.sources import postgres_discover
 
-    parts = urlsplit(url)
-    if parts.password:
-        raise FixInputError("a password in the URL can be seen by others", hint="use PGPASSWORD or ~/.pgpass")
-    asked = parse_qs(parts.query)
-    options: dict[str, Any] = {k: v[-1] for k, v in asked.items() if k != "table"}
-    user = unquote(parts.username) if parts.username else None
-    named = {"host": parts.hostname, "port": parts.port, "user": user, "database": parts.path.lstrip("/")}
-    options |= {key: value for key, value in named.items() if value}
-    table = (asked.get("table") or [""])[-1]
+    options, asked = _options(url)
+    table = asked.get("table", "")
     if not table:
         known = ", ".join(f"{t.schema}.{t.name}" for t in postgres_discover.tables(options)[:30])
         raise FixInputError("which table?", where=url, hint=f"add ?table=NAME; there are: {known}")
@@ -54,6 +50,29 @@ def _from_postgres(url: str) -> str:
         description=found.description,
         order=[found.watermark] if found.watermark else [],
     )
+
+
+def _options(url: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """The server's options in a URL, percent-encoding undone, and all that follows the question mark."""
+    parts = urlsplit(url)
+    if parts.password:
+        raise FixInputError("a password in the URL can be seen by others", hint="use PGPASSWORD or ~/.pgpass")
+    try:
+        port = parts.port
+    except ValueError as cause:
+        raise FixInputError("the port is not a number up to 65535", where=url, hint=_FORM) from cause
+    asked = {k: v[-1] for k, v in parse_qs(parts.query).items()}
+    named = {
+        "host": parts.hostname,
+        "port": port,
+        "user": unquote(parts.username) if parts.username else None,
+        "database": unquote(parts.path.removeprefix("/")) or os.environ.get("PGDATABASE"),
+    }
+    options: dict[str, Any] = {k: v for k, v in asked.items() if k != "table"}
+    options |= {key: value for key, value in named.items() if value}
+    if "database" not in options:
+        raise FixInputError("which database?", where=url, hint=_FORM)
+    return options, asked
 
 
 def _from_files(path: str) -> str:
