@@ -111,7 +111,6 @@ EXACT = {  # type: values that silver must hold exactly, as PostgreSQL prints th
     "mood": ["sad", "it's"],
     "inet": ["10.0.0.1/8", "::1"],
     "bit(3)": ["101"],
-    "xml": ["<a>&lt;</a>"],
     "uuid": ["00000000-0000-0000-0000-000000000001"],
     "numeric(38,10)": ["9" * 28 + ".0000000001", "-0.0000000001", "0"],
     "bigint": ["-9223372036854775808", "9223372036854775807"],
@@ -203,7 +202,7 @@ def test_a_contract_that_contradicts_the_source_rejects_rows_by_name_and_changes
         insert into t values (1, '12', '1.50', 3, 1.5, '2026-02-28', 7, null),
           (2, '1.5', '1.505', 3.5, 1.2345, '2026-02-30', 2147483648, '2026-01-01'),
           (3, 'x', 'NaN', 'NaN', null, 'infinity', null, null),
-          (4, '', '1e2', 12345678901234567890, 99999999.99, '', -1, 'infinity'),
+          (4, '', '1e-3', 12345678901234567890, 99999999.99, '', -1, 'infinity'),
           (5, null, null, null, null, null, null, null)"""
     )
     project.write(
