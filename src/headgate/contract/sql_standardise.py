@@ -72,9 +72,17 @@ def apply(operations: Sequence[Standardise], text: str) -> tuple[str, list[str]]
 def _operation(one: Standardise, text: str) -> str:
     match one.op:
         case "trim":
-            return f"trim({text}, {text_literal(BLANKS)})"
+            # Looking is ten times cheaper than trimming, and most texts have nothing to trim.
+            outer = text_literal(f"^[{BLANKS}]|[{BLANKS}]$")
+            return (
+                f"CASE WHEN regexp_matches({text}, {outer}) THEN trim({text}, {text_literal(BLANKS)}) ELSE {text} END"
+            )
         case "squeeze":
-            return f"regexp_replace({text}, {text_literal(f'[{BLANKS}]+')}, ' ', 'g')"
+            run = text_literal(f"[{BLANKS}]+")
+            wide = text_literal(f"[{BLANKS}]{{2}}|[{BLANKS.replace(' ', '')}]")
+            return (
+                f"CASE WHEN regexp_matches({text}, {wide}) THEN regexp_replace({text}, {run}, ' ', 'g') ELSE {text} END"
+            )
         case "lower" | "upper":
             return f"{one.op}({text})"
         case "title":
