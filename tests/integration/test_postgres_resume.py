@@ -67,6 +67,22 @@ def test_changes_behind_and_before_an_interrupted_first_read_are_read(database):
     assert landing.run() == 0
 
 
+@pytest.mark.parametrize("sweep_below", [0, "64 MiB"], ids=["bounded", "sweep"])
+def test_changes_behind_an_interrupted_later_read_are_read(database, sweep_below):
+    database.run(TABLE)
+    landing = Landing(database, sweep_below=sweep_below, **SMALL)
+    landing.run()
+    database.run("INSERT INTO t SELECT i, repeat('y', 60), '2026-01-02' FROM generate_series(1001, 1200) i")
+    landing.run(ends=2)
+    assert ids(landing)[-1] < 1200
+    database.run("UPDATE t SET v = 'behind' WHERE id = 1001")
+    database.run("INSERT INTO t VALUES (900, 'behind', '2026-01-02'), (901, 'no time', NULL)")
+    landing.run()
+    landing.run()
+    assert set(database.run("SELECT id, v FROM t")) <= set(landing.versions("id", "v"))
+    assert landing.run() == 0
+
+
 def test_concurrent_inserts_during_the_first_scan_are_read_once_it_is_done(database):
     database.run(TABLE)
     landing = Landing(database, **SMALL)
