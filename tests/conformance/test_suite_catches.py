@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from functools import reduce
 
+import discovery
 import memory_sink
 import memory_source
 import pytest
@@ -89,3 +90,13 @@ def test_behaviours_are_documented():
         for name in suite.behaviours():
             assert getattr(suite, name).__doc__, name
     assert Tally(1, 2) + Tally(3, MODULUS - 1) == Tally(4, 1)
+
+
+def test_a_connector_without_a_rig_is_noticed(tmp_path, monkeypatch):
+    (tmp_path / "some_sources").mkdir()
+    (tmp_path / "some_sources" / "__init__.py").touch()
+    (tmp_path / "some_sources" / "carrier_pigeon.py").write_text("def connect(dataset, server, read): ...\n")
+    (tmp_path / "some_sources" / "pigeon_feed.py").write_text("GRAIN = 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert list(discovery.connectors("some_sources", ("connect",))) == ["carrier_pigeon"]
+    assert discovery.rigs("carrier_pigeon", "SourceRig") == []
