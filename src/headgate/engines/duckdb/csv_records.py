@@ -44,19 +44,36 @@ def parse(raw: Array, names: Sequence[str], dialect: Dialect) -> Parsed:
     """The records of a binary array as texts under these column names."""
     wrong: dict[int, str] = {}
     records = _decoded(raw, wrong)
-    plain = np.asarray(compute.fill_null(compute.match_substring_regex(records, _plain(dialect)), False))
-    plain &= np.asarray(
-        compute.fill_null(compute.greater(compute.binary_length(records), 0), False)
-    )  # of an empty line Arrow makes NULLs
-    at = np.flatnonzero(plain)
-    texts, kept = _at_once(records.take(pa.array(at)), names, dialect, wrong, at)
-    others = [n for n in np.flatnonzero(~plain).tolist() if n not in wrong]
-    if not others:
-        return Parsed(texts, kept, wrong)
-    slow, slow_rows = _one_by_one(records.take(pa.array(others)).to_pylist(), others, names, dialect, wrong)
-    rows = np.concatenate([kept, slow_rows])
-    order = np.argsort(rows)
-    return Parsed(take(pa.concat_tables([texts, slow]), order), rows[order], wrong)
+    left = np.ones(len(records), bool)
+    left[list(wrong)] = False
+    tables, rows = [], []
+    # Arrow takes an empty field behind a quoted one for quoted. So records are read in two groups, of which each has
+    # only one kind of empty field and needs no telling apart.
+    for empty_is_null in (True, False):
+        plain = left & _matching(records, _plain(dialect, empty_is_null=empty_is_null))
+        left &= ~plain
+        at = np.flatnonzero(plain)
+        some = records.take(pa.array(at))
+        table, kept = _at_once(some, names, dialect, wrong, at, empty_is_null=empty_is_null)
+        tables.append(table)
+        rows.append(kept)
+    others = np.flatnonzero(left)
+    table, kept = _one_by_one(records.take(pa.array(others)).to_pylist(), others.tolist(), names, dialect, wrong)
+    numbers = np.concatenate([*rows, kept])
+    order = np.argsort(numbers)
+    texts = pa.concat_tables([*tables, table])
+    if np.array_equal(order, np.arange(len(order))):
+        return Parsed(texts, numbers, wrong)
+    return Parsed(take(texts, order), numbers[order], wrong)
+
+
+def _matching(records: Array, pattern: str) -> np.ndarray:
+    # Of an empty line Arrow makes a row of NULLs, whatever the number of columns: so that is not plain.
+    found = compute.and_(
+        compute.match_substring_regex(records, pattern), compute.greater(compute.binary_length(records), 0)
+    )
+    matching: np.ndarray = np.asarray(compute.fill_null(found, False))
+    return matching
 
 
 def _decoded(raw: Array, wrong: dict[int, str]) -> Array:
@@ -81,17 +98,25 @@ def _decoded(raw: Array, wrong: dict[int, str]) -> Array:
     return texts
 
 
-def _plain(dialect: Dialect) -> str:
-    """What Arrow's parser surely reads as we do. A lone CR, to it, ends a line."""
+def _plain(dialect: Dialect, *, empty_is_null: bool) -> str:
+    """What Arrow's parser surely reads as we do, among records whose empty fields are all without quotes (NULL) or
+    all with them (empty text). A lone CR, to Arrow, ends a line."""
     delimiter, quote = re.escape(dialect.delimiter), re.escape(dialect.quote)
     if not dialect.quote:
-        return r"\A[^\r\n]*\z"
-    field = rf"(?:{quote}(?:[^{quote}]|{quote}{quote})*{quote}|[^{quote}{delimiter}\r\n]*)"
+        return r"\A[^\r\n]*\z" if empty_is_null else r"\A[^\s\S]\z"
+    in_quotes, bare = ("+", "*") if empty_is_null else ("*", "+")
+    field = rf"(?:{quote}(?:[^{quote}]|{quote}{quote}){in_quotes}{quote}|[^{quote}{delimiter}\r\n]{bare})"
     return rf"\A{field}(?:{delimiter}{field})*\z"
 
 
 def _at_once(
-    records: Array, names: Sequence[str], dialect: Dialect, wrong: dict[int, str], at: np.ndarray
+    records: Array,
+    names: Sequence[str],
+    dialect: Dialect,
+    wrong: dict[int, str],
+    at: np.ndarray,
+    *,
+    empty_is_null: bool,
 ) -> tuple[pa.Table, np.ndarray]:
     """Plainly written records, and which of them have the right number of fields."""
     ragged: list[int] = []
@@ -120,8 +145,8 @@ def _at_once(
         convert_options=pyarrow.csv.ConvertOptions(
             column_types=dict.fromkeys(columns, pa.string()),
             null_values=[""],
-            strings_can_be_null=True,
-            quoted_strings_can_be_null=False,
+            strings_can_be_null=empty_is_null,
+            quoted_strings_can_be_null=empty_is_null,
             check_utf8=False,
         ),
     )

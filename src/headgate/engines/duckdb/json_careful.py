@@ -263,7 +263,8 @@ def _float(given: str, bits: int) -> float:
     if bits == 32:
         import numpy as np
 
-        small = np.float32(given)
+        with np.errstate(over="ignore"):
+            small = np.float32(given)
         value, printed = float(small), str(small)
         if not math.isfinite(value):
             raise _Misfit
