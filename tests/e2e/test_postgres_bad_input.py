@@ -279,6 +279,18 @@ def test_names_with_sql_in_them_are_quoted_not_executed(tmp_path, database):
             cursor.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
 
 
+def test_columns_that_differ_in_case_only_are_refused_not_mixed_up(project, database):
+    database.run('create table mixed ("Id" int primary key, "ID" int, "id" int); insert into mixed values (1, 2, 3)')
+    project.discover("mixed")
+    refused(project, 2, "fix-input", "'Id' and 'ID'")
+    project.write(
+        """{name: id, physicalName: ID, logicalType: integer, primaryKey: true, primaryKeyPosition: 1}""", table="mixed"
+    )
+    project.run()
+    assert project.texts() == [("2",)]
+    project.balanced()
+
+
 BAD_URLS = {
     "postgresql://localhost:notaport/x?table=t": "port",
     "postgresql://localhost?table=t": "database",

@@ -10,7 +10,8 @@ import pyarrow as pa
 
 from headgate import crash
 from headgate.contract.model import Dataset
-from headgate.errors import DefectError
+from headgate.contract.names import fold
+from headgate.errors import DefectError, FixInputError
 from headgate.ports.batch import INGESTED_AT, INSTANT, OFFSET, PARTITION, Batch, Position
 from headgate.ports.source import Source
 from headgate.ports.store import Lake, TableSpec
@@ -42,7 +43,11 @@ def offset_fact(partition: str) -> str:
 
 
 def bronze_spec(dataset: Dataset, schema: pa.Schema) -> TableSpec:
-    """Bronze as the source gives it, by day of landing."""
+    """Bronze as the source gives it, by day of landing.
+
+    Raises FixInputError for columns whose names differ in case only: SQL would take one for the other.
+    """
+    _check_names(dataset, schema)
     ingested = pa.field(
         INGESTED_AT, INSTANT, nullable=False, metadata={b"doc": b"instant of the run that landed the row"}
     )
@@ -86,6 +91,21 @@ def land(dataset: Dataset, source: Source, lake: Lake, run: Run) -> Landed:
         landed.end = position
         run.tell("land", dataset=dataset.name, rows=landed.rows)
     return landed
+
+
+def _check_names(dataset: Dataset, schema: pa.Schema) -> None:
+    named = [one.source_name for one in dataset.fields if one.transform is None]
+    for names in (schema.names, named):
+        seen: dict[str, str] = {}
+        for name in names:
+            other = seen.setdefault(fold(name), name)
+            if other != name:
+                raise FixInputError(
+                    f"the source's columns {other!r} and {name!r} differ in case only and would be mixed up",
+                    hint="let the contract name one of them, and rename the other in the source if it is needed too",
+                    where=str(dataset.place or dataset.name),
+                    stage="land",
+                )
 
 
 class _Groups:
