@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from headgate.contract.names import fold
 from headgate.errors import FixInputError
 from headgate.sources.files_json import ARRAY, DOCUMENT, LINES, cut_array, cut_document, shape_of
 from headgate.sources.files_open import ByteStream
@@ -225,10 +226,11 @@ def _names(record: bytes, name: str, dialect: Dialect) -> tuple[str, ...]:
         names = tuple(next(reader, ()))
     except csv.Error as cause:
         raise FixInputError(f"not a header: {cause}", where=f"{name}:1", stage="extract") from cause
-    twice = sorted({n for n in names if n and names.count(n) > 1})
+    folded = [fold(n) for n in names]
+    twice = sorted({n for n, same in zip(names, folded, strict=True) if n and folded.count(same) > 1})
     if twice:
         raise FixInputError(
-            f"the header names {twice[0]!r} twice",
+            f"the header names {twice[0]!r} twice (case does not count)",
             where=f"{name}:1",
             hint="make the names unique, or give them in the server's `header` for files without one",
             stage="extract",
