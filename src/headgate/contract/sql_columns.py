@@ -183,7 +183,7 @@ def _map(of: Type, sql: str, source: pa.MapType, depth: int) -> Column:
 def _nested_text(of: Type, sql: str, depth: int) -> Column:
     """JSON text; for an array also PostgreSQL's literal of one dimension, such as {1,NULL,"two words"}."""
     value, bad = sql_json.read(of, sql, depth)
-    if of.kind is not Kind.ARRAY or item_of(of).type.kind is Kind.ARRAY:
+    if of.kind is not Kind.ARRAY or item_of(of).type.kind in _NESTED:
         return Column(value, bad)
     each = f"hg_x{depth}"
     tokens = f"regexp_extract_all(substr({sql}, 2, length({sql}) - 2), {text_literal('(?s)' + _ELEMENT)})"

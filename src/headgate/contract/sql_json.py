@@ -54,7 +54,7 @@ def _node(of: Type, node: str, depth: int) -> str:
         case Kind.MAP:
             read, shape = _map(of, node, depth), "OBJECT"
         case _:
-            value = _leaf(of, node)
+            value = _leaf(of, node, depth)
             return f"{{'v': {value}, 'b': NOT ({absent}) AND {value} IS NULL}}"
     return (
         f"CASE WHEN {absent} THEN {{'v': {null}, 'b': false}} "
@@ -62,18 +62,20 @@ def _node(of: Type, node: str, depth: int) -> str:
     )
 
 
-def _leaf(of: Type, node: str) -> str:
+def _leaf(of: Type, node: str, depth: int) -> str:
     if of.kind is Kind.BOOLEAN:
         return f"CASE WHEN json_type({node}) = 'BOOLEAN' THEN CAST({node} AS VARCHAR) = 'true' END"
-    raw = f"({node} ->> '$')"
+    raw, text = f"hg_r{depth}", f"hg_s{depth}"
     if of.kind in (Kind.INTEGER, Kind.NUMBER, Kind.DECIMAL):
         was = f"starts_with({raw}, {_LITERAL_MARK}) AND NOT ends_with({raw}, {_LITERAL_MARK})"
-        text = f"substr({raw}, 2)"
+        inner = f"substr({raw}, 2)"
     else:
         was = f"ends_with({raw}, {_LITERAL_MARK})"
-        text = f"left({raw}, length({raw}) - 1)"
-    is_text = f"json_type({node}) = 'VARCHAR' AND {was}"
-    return f"CASE WHEN {is_text} THEN {sql_reading.scalar(of, text)} END"
+        inner = f"left({raw}, length({raw}) - 1)"
+    unmarked = _bind(
+        f"CASE WHEN json_type({node}) = 'VARCHAR' THEN {node} ->> '$' END", raw, f"CASE WHEN {was} THEN {inner} END"
+    )
+    return unmarked if of.kind is Kind.STRING else _bind(unmarked, text, sql_reading.scalar(of, text))
 
 
 def _object(of: Type, node: str, depth: int) -> str:
