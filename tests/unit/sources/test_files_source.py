@@ -165,6 +165,12 @@ def test_a_header_with_a_name_twice_is_refused(tmp_path):
         read_all(tmp_path, "a.csv")
 
 
+def test_a_header_whose_names_differ_in_case_only_is_refused(tmp_path):
+    write(tmp_path / "a.csv", b"Id,b,ID\n")
+    with pytest.raises(FixInputError, match="case does not count"):
+        read_all(tmp_path, "a.csv")
+
+
 def test_files_without_header_take_the_contracts_names(tmp_path):
     write(tmp_path / "a.csv", b"1,x\n")
     got = rows(batches(source(tmp_path, "a.csv", names=("id", "name"), header=False)))
