@@ -146,7 +146,9 @@ class Server:
             "log_min_messages": "warning",
             **self.extra,
         }
-        argv = [str(binaries() / "postgres"), "-D", str(self.data)]
+        # Where the system can, the server ends with this process, even when that is killed.
+        with_us = ["setpriv", "--pdeathsig", "INT"] if shutil.which("setpriv") else []
+        argv = [*with_us, str(binaries() / "postgres"), "-D", str(self.data)]
         for name, value in settings.items():
             argv += ["-c", f"{name}={value}"]
         with (self.folder / "log").open("ab") as log:
