@@ -32,7 +32,7 @@ def _present(of: Type, sql: str, depth: int) -> str:
     each = f"hg_j{depth}"
     match of.kind:
         case Kind.STRING:
-            return f"CAST(to_json({sql}) AS VARCHAR)"
+            return _string(sql)
         case Kind.INTEGER | Kind.BOOLEAN | Kind.NUMBER:
             return f"CAST({sql} AS VARCHAR)"
         case Kind.DECIMAL:
@@ -51,13 +51,21 @@ def _present(of: Type, sql: str, depth: int) -> str:
             inner = _json(item_of(of).type, each, depth + 1)
             return f"'[' || array_to_string(list_transform({sql}, lambda {each}: {inner}), ',') || ']'"
         case Kind.MAP:
-            name = f"CAST(to_json(CAST({each}.key AS VARCHAR)) AS VARCHAR)"
-            if key_of(of).type.kind is Kind.STRING:
-                name = f"CAST(to_json({each}.key) AS VARCHAR)"
+            name = _string(f"{each}.key" if key_of(of).type.kind is Kind.STRING else f"CAST({each}.key AS VARCHAR)")
             member = f"{name} || ':' || {_json(item_of(of).type, f'{each}.value', depth + 1)}"
             # Sorted by key before writing: the escapes in the written name would sort otherwise.
             entries = f"list_sort(map_entries({sql}))"
             return f"'{{' || array_to_string(list_transform({entries}, lambda {each}: {member}), ',') || '}}'"
+
+
+def _string(sql: str) -> str:
+    """SQL: a JSON string. DuckDB's own to_json writes \\u001F where Python and JavaScript write \\u001f."""
+    escaped = sql
+    for one in ("\\", '"', *map(chr, range(32))):
+        written = json.dumps(one)[1:-1]
+        escaped = f"replace({escaped}, chr({ord(one)}), {text_literal(written)})"
+    special = text_literal(r'["\\\x00-\x1f]')
+    return f"'\"' || CASE WHEN regexp_matches({sql}, {special}) THEN {escaped} ELSE {sql} END || '\"'"
 
 
 def _object(of: Type, sql: str, depth: int) -> str:

@@ -16,7 +16,7 @@ import json
 
 from headgate.contract import sql_reading
 from headgate.contract.model import Kind, Type
-from headgate.contract.sql_names import duckdb_type, item_of, key_of, literal, text_literal
+from headgate.contract.sql_names import duckdb_type, item_of, key_of, literal, once, text_literal
 
 _STRING = r'"((?:[^"\\]|\\.)*)"'
 _TOKEN = rf"{_STRING}|(-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)"
@@ -31,15 +31,10 @@ def read(of: Type, text: str, depth: int = 0) -> tuple[str, str]:
     skeleton = f"regexp_replace({text}, {text_literal(_STRING)}, '0', 'g')"
     valid = rf"json_valid({marked}) AND NOT regexp_matches({skeleton}, ',\s*[\]}}]')"
     parsed = f"CASE WHEN {valid} THEN CAST({marked} AS JSON) END"
-    node = _bind(parsed, f"hg_t{depth}", _node(of, f"hg_t{depth}", depth + 1))
+    node = once(parsed, f"hg_t{depth}", _node(of, f"hg_t{depth}", depth + 1))
     # Without valid JSON the node sees NULL; neither that nor a JSON null is an object.
     value = f"struct_extract({node}, 'v')"
     return value, f"({text} IS NOT NULL AND {value} IS NULL)"
-
-
-def _bind(sql: str, name: str, body: str) -> str:
-    """SQL: the body with the name standing for the value of the SQL, which is then computed once."""
-    return f"list_transform([{sql}], lambda {name}: {body})[1]"
 
 
 def _node(of: Type, node: str, depth: int) -> str:
@@ -72,10 +67,10 @@ def _leaf(of: Type, node: str, depth: int) -> str:
     else:
         was = f"ends_with({raw}, {_LITERAL_MARK})"
         inner = f"left({raw}, length({raw}) - 1)"
-    unmarked = _bind(
+    unmarked = once(
         f"CASE WHEN json_type({node}) = 'VARCHAR' THEN {node} ->> '$' END", raw, f"CASE WHEN {was} THEN {inner} END"
     )
-    return unmarked if of.kind is Kind.STRING else _bind(unmarked, text, sql_reading.scalar(of, text))
+    return unmarked if of.kind is Kind.STRING else once(unmarked, text, sql_reading.scalar(of, text))
 
 
 def _object(of: Type, node: str, depth: int) -> str:
@@ -86,14 +81,14 @@ def _object(of: Type, node: str, depth: int) -> str:
     members, values, bads = [], [], []
     for position, one in enumerate(of.fields):
         path = text_literal("$." + json.dumps(one.source_name + _MARK, ensure_ascii=False).replace("\\u0001", _MARK))
-        bound = _bind(f"json_extract({node}, {path})", each, _node(one.type, each, depth + 1))
+        bound = once(f"json_extract({node}, {path})", each, _node(one.type, each, depth + 1))
         members.append(f"'m{position}': {bound}")
         values.append(f"{text_literal(one.name)}: {whole}.m{position}.v")
         bads.append(f"{whole}.m{position}.b")
     bad = " OR ".join([strange, *bads])
     null = f"CAST(NULL AS {duckdb_type(of)})"
     built = f"CASE WHEN {bad} THEN {{'v': {null}, 'b': true}} ELSE {{'v': {{{', '.join(values)}}}, 'b': false}} END"
-    return _bind(f"{{{', '.join(members)}}}", whole, built)
+    return once(f"{{{', '.join(members)}}}", whole, built)
 
 
 def _array(of: Type, node: str, depth: int) -> str:
@@ -103,14 +98,14 @@ def _array(of: Type, node: str, depth: int) -> str:
     values = f"list_transform({whole}, lambda {each}: {each}.v)"
     null = f"CAST(NULL AS {duckdb_type(of)})"
     built = f"CASE WHEN {bad} THEN {{'v': {null}, 'b': true}} ELSE {{'v': {values}, 'b': false}} END"
-    return _bind(items, whole, built)
+    return once(items, whole, built)
 
 
 def _map(of: Type, node: str, depth: int) -> str:
     each, whole = f"hg_e{depth}", f"hg_l{depth}"
     name = f"left({each}[1], length({each}[1]) - 1)"
     key = f"CASE WHEN ends_with({each}[1], {_LITERAL_MARK}) THEN {sql_reading.scalar(key_of(of).type, name)} END"
-    item = _bind(f"{each}[2]", f"hg_v{depth}", _node(item_of(of).type, f"hg_v{depth}", depth + 1))
+    item = once(f"{each}[2]", f"hg_v{depth}", _node(item_of(of).type, f"hg_v{depth}", depth + 1))
     pairs = f"list_zip(json_keys({node}), json_extract({node}, '$.*'))"
     entries = f"list_transform({pairs}, lambda {each}: {{'k': {key}, 'n': {item}}})"
     keys = f"list_transform({whole}, lambda {each}: {each}.k)"
@@ -119,6 +114,6 @@ def _map(of: Type, node: str, depth: int) -> str:
     bad = f"{some} OR list_unique({keys}) <> len({keys})"
     built = f"map_from_entries(list_transform({whole}, lambda {each}: {{'k': {each}.k, 'v': {each}.n.v}}))"
     null = f"CAST(NULL AS {duckdb_type(of)})"
-    return _bind(
+    return once(
         entries, whole, f"CASE WHEN {bad} THEN {{'v': {null}, 'b': true}} ELSE {{'v': {built}, 'b': false}} END"
     )

@@ -103,6 +103,15 @@ def key_of(of: Type) -> Field:
     return of.key or Field("key", Type(Kind.STRING))
 
 
+def once(sql: str, name: str, body: str) -> str:
+    """SQL: the body, in which the name stands for the value of the SQL: written and computed once.
+
+    The body sees nothing else of that name. Without this, expressions that use their input several times and
+    stand in each other would grow with every step.
+    """
+    return f"list_transform([{sql}], lambda {name}: {body})[1]"
+
+
 def _checked(value: str, what: str) -> str:
     if "\0" in value:
         raise FixInputError(f"a {what} holds a NUL character")

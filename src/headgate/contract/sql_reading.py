@@ -23,7 +23,9 @@ Fractions of a second may have more than six digits when the rest are zeros.
 from __future__ import annotations
 
 from headgate.contract.model import Kind, Type
-from headgate.contract.sql_names import duckdb_type, text_literal
+from headgate.contract.sql_names import duckdb_type, once, text_literal
+
+LONG = 300  # characters of an expression that is worth a name; columns and short casts are repeated, which is cheaper
 
 _DATE = r"(?:000[1-9]|00[1-9][0-9]|0[1-9][0-9]{2}|[1-9][0-9]{3})-[0-9]{2}-[0-9]{2}"
 _TIME = r"(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,6}0*)?"
@@ -46,6 +48,8 @@ def matches(text: str, grammar: str) -> str:
 
 def scalar(of: Type, text: str) -> str:
     """SQL: the value of a scalar type that the SQL text says, NULL when it says none."""
+    if len(text) > LONG and of.kind is not Kind.STRING:
+        return once(text, "hg_b", scalar(of, "hg_b"))
     target = duckdb_type(of)
     match of.kind:
         case Kind.STRING:
@@ -82,8 +86,7 @@ def _decimal(text: str, precision: int, scale: int) -> str:
     head = rf"\.[0-9]{{1,{scale}}}0*|\.0+" if scale else r"\.0+"
     plain = rf"[+-]?(?:[0-9]+(?:\.[0-9]{{0,{scale}}}0*)?|{head})"
     with_exponent = (
-        f"CASE WHEN {matches(text, _NUMBER)} THEN list_transform([{text}], lambda hg_n: "
-        f"{_exact_plain('hg_n', precision, scale)})[1] END"
+        f"CASE WHEN {matches(text, _NUMBER)} THEN {once(text, 'hg_n', _exact_plain('hg_n', precision, scale))} END"
     )
     return (
         f"CASE WHEN {matches(text, plain)} THEN TRY_CAST({text} AS {target}) "
@@ -98,7 +101,7 @@ def _number(text: str, bits: int) -> str:
     # The exact value of the float, written with as many digits as the text has without its outer zeros.
     core = f"rtrim({_mantissa('hg_p')}, '0')"
     written = f"printf('%.' || CAST(greatest(0, least(strlen({core}), 800) - 1) AS VARCHAR) || 'e', {as_double})"
-    same = f"list_transform([{text}], lambda hg_p: {_normal('hg_p')} = {_normal(written)})[1]"
+    same = once(text, "hg_p", f"{_normal('hg_p')} = {_normal(written)}")
     short = f"strlen({text}) <= {_SAFE_LENGTH[bits]} AND NOT contains(lower({text}), 'e')"
     return (
         f"CASE WHEN NOT {matches(text, _NUMBER)} OR {value} IS NULL OR NOT isfinite({value}) THEN NULL "

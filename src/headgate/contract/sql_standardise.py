@@ -24,7 +24,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from headgate.contract.model import Standardise
-from headgate.contract.sql_names import literal, text_literal
+from headgate.contract.sql_names import literal, once, text_literal
+from headgate.contract.sql_reading import LONG
 from headgate.errors import FixInputError
 
 # Unicode's White_Space property.
@@ -63,7 +64,8 @@ def apply(operations: Sequence[Standardise], text: str) -> tuple[str, list[str]]
     """SQL text after the operations, and SQL conditions (never NULL) under which one of them refused its input."""
     refusals: list[str] = []
     for one in operations:
-        before, text = text, _operation(one, text)
+        before = text
+        text = once(before, "hg_b", _operation(one, "hg_b")) if len(before) > LONG else _operation(one, before)
         if one.op in ("number", "currency", "date"):
             refusals.append(f"({before} IS NOT NULL AND {text} IS NULL)")
     return text, refusals

@@ -28,7 +28,7 @@ def test_numbers_keep_every_digit() -> None:
      '{"tags": {}}', '{"inner": []}', '{"inner": {"x": "1"}}', '{"id": 1, "id": 2}', '{"id": 1, "id": 1}', '{"unknown": 1}',
      '{"inner": {"y": 1}}', '{"id": 1,}', '{"tags": ["a",]}', '{"id": NaN}', '{"id": Infinity}', '{"id": 01}', '{"id": +1}',
      '{"inner": {"x": 1e400}}', "{'id': 1}", "{id: 1}", '{"id": 1} {}', '{"id": 1} // x', "null", "1", '"a"', "[]", "", " ",
-     "nan", '{"id": 1', '{"note": "\ud800"}'.encode("utf-8", "backslashreplace").decode(), '{"note": "a\nb"}', '{1: 2}',
+     "nan", '{"id": 1', '{"note": "\ud800"}'.encode("utf-8", "backslashreplace").decode(), '{"note": "a\nb"}', "{1: 2}",
      '{"note": "\\x41"}', '{"id": 1e3}', '{"id": 9223372036854775808}', "\ufeff{}", '{"ID": 1}'],
 )  # fmt: skip
 def test_what_is_no_order_is_bad(text: str) -> None:
@@ -168,7 +168,20 @@ def test_postgres_arrays_of_text_come_back(items: list[str | None]) -> None:
 
 
 def test_postgres_arrays() -> None:
-    texts = ["{1,2,NULL}", "{}", "{{1,2},{3,4}}", "[0:1]={1,2}", "{1,}", "{,1}", "{ 1 }", "{1.5}", "{1", "1}", '{"1"}', "{null}"]
+    texts = [
+        "{1,2,NULL}",
+        "{}",
+        "{{1,2},{3,4}}",
+        "[0:1]={1,2}",
+        "{1,}",
+        "{,1}",
+        "{ 1 }",
+        "{1.5}",
+        "{1",
+        "1}",
+        '{"1"}',
+        "{null}",
+    ]
     got = typed(array(INTEGER), texts)
     assert got == [
         ([1, 2, None], False), ([], False), (None, True), (None, True), (None, True), (None, True), (None, True), (None, True),
