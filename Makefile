@@ -19,7 +19,7 @@ demo: $(STAMP)          ## the main job, end to end, on this machine: PostgreSQL
 	@$(BIN)/python examples/retail/demo.py $(if $(RETAIL_CSV),--csv "$(RETAIL_CSV)")
 
 test: $(STAMP)          ## every quick test, on real components
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -m "not slow"
 
 check: $(STAMP)         ## style, types, layers
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports --no-cache
@@ -28,7 +28,7 @@ bench: $(STAMP)         ## speed against the limit and the peers; HOP=name for o
 	@$(BIN)/python -m bench $(HOP)
 
 chaos: $(STAMP)         ## kill -9 at every named point, 200 times a source
-	@HEADGATE_KILLS=200 $(BIN)/python -m pytest tests/chaos -m "slow or not slow"
+	@HEADGATE_KILLS=200 $(BIN)/python -m pytest tests/chaos
 
 lock: $(STAMP)          ## names, versions and hashes; no addresses
 	@$(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header --group dev --extra demo pyproject.toml -o requirements/dev.txt

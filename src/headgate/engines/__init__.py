@@ -1,1 +1,1 @@
-"""Engines judge bronze, build gold and answer queries; the name of an engine is the name of its module here."""
+"""What computes: one package for each engine."""

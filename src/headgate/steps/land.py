@@ -90,7 +90,25 @@ def land(dataset: Dataset, source: Source, lake: Lake, run: Run) -> Landed:
         landed.publications += 1
         landed.end = position
         run.tell("land", dataset=dataset.name, rows=landed.rows)
+    end = batches.end
+    if (view is None and not landed.publications) or (end is not None and position.advanced(end) != position):
+        landed.end = _move(dataset, lake, run, spec, position, end)
+        landed.publications += 1
     return landed
+
+
+def _move(
+    dataset: Dataset, lake: Lake, run: Run, spec: TableSpec, position: Position, end: Position | None
+) -> Position:
+    """Keep an end that came without rows, so that what was looked through is not looked through again; and let
+    bronze exist, so that models can be built on a source that is still empty."""
+    with lake.publication("land") as publication:
+        publication.ensure(spec)
+        if end is not None:
+            publication.move(spec.name, dataset.name, position, end)
+        publication.note({"run": run.id, "dataset": dataset.name, "rows": 0})
+        publication.commit()
+    return position.advanced(end) if end is not None else position
 
 
 def _check_names(dataset: Dataset, schema: pa.Schema) -> None:
@@ -114,6 +132,7 @@ class _Groups:
     def __init__(self, batches: Iterator[Batch]) -> None:
         self._batches = batches
         self._next: Batch | None = None
+        self.end: Position | None = None  # of the last batch without rows that no batch with rows followed
 
     def more(self) -> bool:
         """Whether a batch with rows, or the end of rows already taken, is still to come."""
@@ -122,7 +141,9 @@ class _Groups:
             if batch is None:
                 return False
             if batch.rows.num_rows:
-                self._next = batch
+                self._next, self.end = batch, None
+            elif batch.end is not None:
+                self.end = batch.end
         return True
 
     def take(self) -> Batch | None:

@@ -105,7 +105,22 @@ def refine(dataset: Dataset, lake: Lake, engine: Engine, run: Run, *, rebuild: b
             continue
         crash.point("refine: published")
         run.tell("refine", dataset=dataset.name, rows=judged.read, quarantined=judged.total(QUARANTINED))
+    if not judged.publications:
+        judged.publications += _exist(dataset, lake)
     return judged
+
+
+def _exist(dataset: Dataset, lake: Lake) -> int:
+    """Make silver, quarantine and ledger for a bronze that is still empty: models can be built on them."""
+    cut = lake.cut()
+    bronze = cut.table(bronze_name(dataset))
+    if bronze is None or cut.table(f"silver.{dataset.name}") is not None:
+        return 0
+    with lake.publication("refine") as publication:
+        for spec in specs(dataset, versioned=VERSION in bronze.schema.names).values():
+            publication.ensure(spec)
+        publication.commit()
+    return 1
 
 
 def _judge(

@@ -1,0 +1,1 @@
+"""Where rows are kept: one module or package for each kind of store."""

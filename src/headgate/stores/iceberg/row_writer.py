@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, cast
 
 import pyarrow as pa
@@ -18,14 +19,21 @@ from headgate.stores.iceberg.partitions import Splitter
 GROUP_ROWS = 128 * 1024
 GROUP_BYTES = 32 * 1024 * 1024
 FILE_BYTES = 256 * 1024 * 1024
+ENCODERS = 2  # row groups of different files encoded at once
 OPEN_FILES = 64  # partitions written at the same time
 
 
 class _OpenFile:
-    """A Parquet file being written, and the rows that wait for its next row group."""
+    """A Parquet file being written, and the rows that wait for its next row group.
 
-    def __init__(self, path: str, schema: pa.Schema) -> None:
+    A full row group is encoded in `encoder`, one at a time for each file, while the caller reads on: both cores busy,
+    and never more than two row groups of a file in memory.
+    """
+
+    def __init__(self, path: str, schema: pa.Schema, encoder: ThreadPoolExecutor) -> None:
         self.path = path
+        self._encoder = encoder
+        self._encoding: Future[None] | None = None
         self._schema = schema
         self._sink = pa.OSFile(path, "wb")
         self._writer = pq.ParquetWriter(
@@ -49,11 +57,18 @@ class _OpenFile:
             self.flush()
 
     def flush(self) -> None:
+        """Hand the waiting rows to the encoder, after the group before them."""
+        self._settle()
         if self._waiting:
             table = pa.Table.from_batches(self._waiting, self._schema)
-            self._writer.write_table(table, row_group_size=max(self._rows, 1))
+            self._encoding = self._encoder.submit(self._writer.write_table, table, row_group_size=max(self._rows, 1))
             self._waiting.clear()
             self._rows = self._bytes = 0
+
+    def _settle(self) -> None:
+        encoding, self._encoding = self._encoding, None
+        if encoding is not None:
+            encoding.result()
 
     def full(self) -> bool:
         return bool(self._sink.tell() >= FILE_BYTES)
@@ -62,6 +77,7 @@ class _OpenFile:
         """Write the footer; returns it."""
         try:
             self.flush()
+            self._settle()
             self._writer.close()
         finally:
             self._sink.close()
@@ -71,6 +87,7 @@ class _OpenFile:
         """Close without caring for the content."""
         self._waiting.clear()
         try:
+            self._settle()
             self._writer.close()
         except (OSError, pa.ArrowException):
             pass
@@ -101,17 +118,18 @@ class RowWriter:
 
     def write(self, batches: Iterable[pa.RecordBatch]) -> None:
         """Write all rows; on an error the files begun are closed, and left to the caller to discard."""
-        try:
-            for batch in batches:
-                self.rows += batch.num_rows
-                for key, part in self._splitter.split(self.fit(batch)):
-                    self._add(key, part)
-            for key in list(self._open):
-                self._close(key)
-        except BaseException:
-            for file in self._open.values():
-                file.abandon()
-            raise
+        with ThreadPoolExecutor(ENCODERS, "headgate-encode") as self._encoder:
+            try:
+                for batch in batches:
+                    self.rows += batch.num_rows
+                    for key, part in self._splitter.split(self.fit(batch)):
+                        self._add(key, part)
+                for key in list(self._open):
+                    self._close(key)
+            except BaseException:
+                for file in self._open.values():
+                    file.abandon()
+                raise
 
     def _add(self, key: tuple[Any, ...], batch: pa.RecordBatch) -> None:
         if batch.num_rows == 0:
@@ -121,7 +139,7 @@ class RowWriter:
             if len(self._open) >= OPEN_FILES:
                 self._close(next(iter(self._open)))  # the one that has waited longest for rows
             path = os.path.join(self._folder, f"{uuid.uuid4()}.parquet")
-            file = _OpenFile(path, self._schema)
+            file = _OpenFile(path, self._schema, self._encoder)
         self._open[key] = file
         file.add(batch)
         if file.full():
