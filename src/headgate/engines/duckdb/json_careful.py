@@ -93,6 +93,8 @@ class CarefulReader:
             return self._no_record(read, refusal or str(problem) or "nested too deeply")
         if not isinstance(value, _Pairs):
             return self._no_record(read, refusal or "not a JSON object")
+        if b"\\u" in line and _has_half_pair(value):
+            return self._no_record(read, "half a surrogate pair")
         members = self._members(read, value, "", self._known)
         for name, key, reader in self._typed:
             read.values[name] = self._tried(read, reader, members.get(key), name)
@@ -143,7 +145,9 @@ class CarefulReader:
             case Kind.MAP:
                 return self._map(of, path)
             case Kind.STRING:
-                return lambda _, given: _string(given)
+                return _read_string
+            case Kind.DECIMAL:
+                return _decimal_reader(of.precision, of.scale)
             case _:
                 return lambda _, given: scalar(of, given)
 
@@ -183,7 +187,7 @@ class CarefulReader:
         if given is None:
             return None
         right = isinstance(given, str) and not (textual and isinstance(given, _Number))
-        if not right or not _is_text(given):
+        if not right:
             self._misfit(read, name, given)
             return None
         return str(given)
@@ -199,6 +203,32 @@ class CarefulReader:
 
 def _note_record(read: Read, why: str) -> None:
     read.reasons.append({"rule": RECORD, "field": None, "value": why[:LONGEST_VALUE]})
+
+
+def _has_half_pair(value: Any) -> bool:
+    """Whether a text in it is no Unicode text, which JSON can write but nothing can store."""
+    if isinstance(value, str):
+        return not _is_text(value)
+    if isinstance(value, _Pairs):
+        return any(not _is_text(key) or _has_half_pair(inner) for key, inner in value)
+    return isinstance(value, list) and any(_has_half_pair(inner) for inner in value)
+
+
+def _read_string(_: Read, given: Any) -> str:
+    if type(given) is not str:  # a number is a text too, but a _Number
+        raise _Misfit
+    return given
+
+
+def _decimal_reader(precision: int, scale: int) -> Reader:
+    def read_decimal(_: Read, given: Any) -> Decimal:
+        number = _must(given, _Number)
+        whole, _point, fraction = number.lstrip("-").partition(".")
+        if len(whole) <= precision - scale and len(fraction) <= scale and "e" not in number and "E" not in number:
+            return Decimal(number)
+        return _decimal(number, precision, scale)
+
+    return read_decimal
 
 
 def scalar(of: Type, given: Any) -> Any:
@@ -233,7 +263,7 @@ def _must(given: Any, kind: type[_Value]) -> _Value:
 
 
 def _string(given: Any) -> str:
-    if not isinstance(given, str) or isinstance(given, _Number) or not _is_text(given):
+    if type(given) is not str:
         raise _Misfit
     return given
 

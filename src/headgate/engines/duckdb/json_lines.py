@@ -168,7 +168,9 @@ class JsonDecoder:
             if self._failures < _MOST_FAILURES:
                 try:
                     judged = fetch(self.connection, self.strict.select)
-                except duckdb.Error:  # a key is missing or comes twice somewhere
+                except (duckdb.Error, UnicodeDecodeError):
+                    # A key is missing or comes twice somewhere. DuckDB's message quotes the line, maybe cut inside a
+                    # character, and then cannot be read itself.
                     self._failures += 1
                 else:
                     self._failures = 0
