@@ -59,7 +59,7 @@ def _present(of: Type, sql: str, depth: int) -> str:
 
 
 def _string(sql: str) -> str:
-    """SQL: a JSON string. DuckDB's own to_json writes \\u001F where Python and JavaScript write \\u001f."""
+    r"""SQL: a JSON string. DuckDB's own to_json writes \u001F where Python and JavaScript write \u001f."""
     escaped = sql
     for one in ("\\", '"', *map(chr, range(32))):
         written = json.dumps(one)[1:-1]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headgate.contract.model import Dataset, Kind, TableCheck, Type
+from headgate.contract.model import Dataset, TableCheck
 from headgate.contract.sql_names import quote, text_literal
 from headgate.contract.sql_rules import find
 from headgate.errors import ContractSyntaxError
@@ -15,7 +15,7 @@ def check_query(check: TableCheck, dataset: Dataset, table_sql: str) -> str:
 
         rowCount         rows
         nullValues       rows where one of the fields is NULL
-        missingValues    the same, and where one is an empty text
+        missingValues    the same: texts that the contract calls missing have become NULL before (null_if)
         duplicateValues  rows beyond the first of each combination of the fields, those with a NULL not counted
         sql              what the contract's query gives; `${object}` (or the dataset's name) is the table,
                          `${property}` the first field
@@ -30,14 +30,12 @@ def check_query(check: TableCheck, dataset: Dataset, table_sql: str) -> str:
     match check.metric:
         case "rowCount":
             count = "count(*)"
-        case "nullValues":
-            count = f"count(*) FILTER (WHERE {' OR '.join(f'{sql} IS NULL' for sql, _ in names)})"
-        case "missingValues":
-            count = f"count(*) FILTER (WHERE {' OR '.join(_missing(sql, of) for sql, of in names)})"
+        case "nullValues" | "missingValues":
+            count = f"count(*) FILTER (WHERE {' OR '.join(f'{sql} IS NULL' for sql in names)})"
         case "duplicateValues":
             # A row value, not a list of columns: count(DISTINCT a, b) is no SQL.
-            whole = f"row({', '.join(sql for sql, _ in names)})"
-            present = " AND ".join(f"{sql} IS NOT NULL" for sql, _ in names)
+            whole = f"row({', '.join(names)})"
+            present = " AND ".join(f"{sql} IS NOT NULL" for sql in names)
             filtered = f"FILTER (WHERE {present})"
             count = f"count(*) {filtered} - count(DISTINCT {whole}) {filtered}"
         case _:
@@ -53,12 +51,12 @@ def _own_query(check: TableCheck, dataset: Dataset, table_sql: str) -> str:
     name = quote(dataset.name)
     query = check.query.replace("${object}", name).replace("{object}", name)
     if check.fields:
-        column, _ = _column(check, dataset, check.fields[0])
+        column = _column(check, dataset, check.fields[0])
         query = query.replace("${property}", column).replace("{property}", column)
     return f"WITH {name} AS (SELECT * FROM {table_sql}) SELECT (\n{query.rstrip().rstrip(';')}\n)"
 
 
-def _column(check: TableCheck, dataset: Dataset, path: str) -> tuple[str, Type]:
+def _column(check: TableCheck, dataset: Dataset, path: str) -> str:
     fields, sql, rest = dataset.fields, "", path
     while rest:
         field, rest = find(fields, rest)
@@ -66,12 +64,7 @@ def _column(check: TableCheck, dataset: Dataset, path: str) -> tuple[str, Type]:
             raise _problem(check, f"there is no field {path}" if field is None else f"{path} leads into a list")
         sql = f"struct_extract({sql}, {text_literal(field.name)})" if sql else quote(field.name)
         fields, rest = field.type.fields, rest.removeprefix(".")
-    assert field is not None
-    return sql, field.type
-
-
-def _missing(sql: str, of: Type) -> str:
-    return f"{sql} IS NULL OR {sql} = ''" if of.kind is Kind.STRING else f"{sql} IS NULL"
+    return sql
 
 
 def _problem(check: TableCheck, message: str) -> ContractSyntaxError:

@@ -40,8 +40,8 @@ def column(field: Field, source_sql: str, source_type: pa.DataType, odd_sql: str
     transform's result, which the engine asks its database for.
 
     `odd_sql`, when given, is the source's own text where the typed column could not hold the value, else NULL:
-    where it is not NULL it is the value. A transform has only the typed columns to see, so with a transform a row
-    with an odd text is bad.
+    where it is not NULL it is the value. A transform sees only typed columns, which are NULL there; so for a field
+    with a transform give an expression that is not NULL when any column of the row is odd: the value is then bad.
     """
     return _column(field, source_sql, source_type, odd_sql, 0)
 

@@ -28,7 +28,7 @@ def test_counts() -> None:
     assert check("rowCount") == 5
     assert check("nullValues", "n") == 2
     assert check("nullValues", "o.s") == 3
-    assert check("missingValues", "s") == 3
+    assert check("missingValues", "s") == 2
     assert check("missingValues", "n") == 2
     assert check("duplicateValues", "n") == 1
     assert check("duplicateValues", "n", "s") == 1

@@ -93,5 +93,11 @@ def test_values_that_sql_cannot_hold_are_refused(value: object) -> None:
 
 
 def test_kinds_of_literal() -> None:
-    for value, name in [(date(1, 1, 1), "DATE"), (time(1), "TIME"), (UUID(int=1), "UUID"), (b"", "BLOB"), (1.0, "DOUBLE")]:
+    for value, name in [
+        (date(1, 1, 1), "DATE"),
+        (time(1), "TIME"),
+        (UUID(int=1), "UUID"),
+        (b"", "BLOB"),
+        (1.0, "DOUBLE"),
+    ]:
         assert ask(f"SELECT typeof({literal(value)})") == [(name,)]

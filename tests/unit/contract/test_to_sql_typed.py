@@ -56,7 +56,16 @@ def test_an_absent_column_is_null(of: Type) -> None:
 
 
 INTS = [pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64()]
-NUMERIC_TARGETS = [INTEGER, INTEGER_32, NUMBER, NUMBER_32, decimal(12, 3), decimal(38, 20), decimal(3, 0), decimal(20, 0)]
+NUMERIC_TARGETS = [
+    INTEGER,
+    INTEGER_32,
+    NUMBER,
+    NUMBER_32,
+    decimal(12, 3),
+    decimal(38, 20),
+    decimal(3, 0),
+    decimal(20, 0),
+]
 
 
 def held(of: Type, value: Any) -> Any:
@@ -90,7 +99,13 @@ def test_integers_are_exact_or_bad(of: Type, source: pa.DataType, data: st.DataO
         assert (got, bad) == (wanted, wanted is None), value
 
 
-DECIMALS = [pa.decimal128(12, 3), pa.decimal128(38, 10), pa.decimal128(38, 0), pa.decimal128(5, 5), pa.decimal128(38, 38)]
+DECIMALS = [
+    pa.decimal128(12, 3),
+    pa.decimal128(38, 10),
+    pa.decimal128(38, 0),
+    pa.decimal128(5, 5),
+    pa.decimal128(38, 38),
+]
 
 
 @pytest.mark.parametrize("source", DECIMALS, ids=str)
@@ -99,7 +114,12 @@ DECIMALS = [pa.decimal128(12, 3), pa.decimal128(38, 10), pa.decimal128(38, 0), p
 @given(data=st.data())
 def test_decimals_are_exact_or_bad(of: Type, source: pa.DataType, data: st.DataObject) -> None:
     most = 10**source.precision - 1
-    units = data.draw(st.lists(st.integers(-most, most) | st.integers(-2000, 2000), max_size=20)) + [most, -most, 0, 500]
+    units = data.draw(st.lists(st.integers(-most, most) | st.integers(-2000, 2000), max_size=20)) + [
+        most,
+        -most,
+        0,
+        500,
+    ]
     values = [_scaled(unit, source.scale) for unit in units]
     for value, (got, bad) in zip(values, typed(of, values, source), strict=True):
         wanted = held(of, value)
@@ -112,7 +132,11 @@ def _scaled(unit: int, scale: int) -> Decimal:
 
 @pytest.mark.parametrize("of", [INTEGER, INTEGER_32, NUMBER_32], ids=["int64", "int32", "float32"])
 @settings(max_examples=50, deadline=None)
-@given(values=st.lists(st.floats() | st.integers(-(2**40), 2**40).map(float) | st.floats(width=32), min_size=1, max_size=40))
+@given(
+    values=st.lists(
+        st.floats() | st.integers(-(2**40), 2**40).map(float) | st.floats(width=32), min_size=1, max_size=40
+    )
+)
 def test_floats_are_exact_or_bad(of: Type, values: list[float]) -> None:
     for value, (got, bad) in zip(values, typed(of, values, pa.float64()), strict=True):
         if not math.isfinite(value):
@@ -199,7 +223,9 @@ def test_members_and_items_are_exact_or_the_whole_is_bad() -> None:
 
 
 def test_a_member_that_the_source_lacks_is_null() -> None:
-    assert typed(record(a=INTEGER, b=STRING), [{"a": 1}], pa.struct([("a", pa.int64())])) == [({"a": 1, "b": None}, False)]
+    assert typed(record(a=INTEGER, b=STRING), [{"a": 1}], pa.struct([("a", pa.int64())])) == [
+        ({"a": 1, "b": None}, False)
+    ]
 
 
 def test_lists_of_lists_and_of_objects() -> None:
