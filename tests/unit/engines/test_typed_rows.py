@@ -110,6 +110,14 @@ def test_a_transform_that_does_not_fit_its_source_is_an_error_with_the_columns_t
     assert error.value.hint == "source columns: quantity"
 
 
+def test_a_rule_that_fails_on_a_row_is_the_contracts_error_with_a_hint(tmp_path):
+    rig = Rig(tmp_path, dataset([text("a")], rules=(sql_rule("number", "CAST(a AS INTEGER) > 0"),)))
+    rig.land(pa.table({"a": ["1", "x"]}))
+    with pytest.raises(FixInputError, match="fails on some row") as error:
+        rig.refine()
+    assert "TRY_CAST" in error.value.hint
+
+
 def test_a_column_that_older_bronze_files_lack_is_null_there(tmp_path):
     rig = Rig(tmp_path, dataset([integer("a"), text("b")]))
     rig.land(pa.table({"a": [1]}))

@@ -175,13 +175,22 @@ class JsonDecoder:
                 else:
                     self._failures = 0
                     return judged, self.strict
-            if repeated := self._repeated():
-                apart.lines.update(dict.fromkeys(repeated))
-                lines = lines.set_column(1, TEXT, _as_text(raw, apart.lines))
-                self.connection.register(_LINES, lines)
-            return fetch(self.connection, self.lenient.select), self.lenient
+            try:
+                return self._leniently(raw, apart), self.lenient
+            except (duckdb.Error, UnicodeDecodeError):
+                # The gate lets through only what DuckDB can read. Should it ever not be so, no line is lost by it.
+                apart.lines.update(dict.fromkeys(n for n in range(len(raw)) if n not in apart.lines))
+                return self._leniently(raw, apart), self.lenient
         finally:
             self.connection.unregister(_LINES)
+
+    def _leniently(self, raw: Array, apart: _Apart) -> pa.Table:
+        """Lines in which keys may be missing; those in which keys come twice are set apart first."""
+        if repeated := self._repeated():
+            apart.lines.update(dict.fromkeys(repeated))
+        lines = pa.table({ROW: np.arange(len(raw), dtype=np.int64), TEXT: _as_text(raw, apart.lines)})
+        self.connection.register(_LINES, lines)
+        return fetch(self.connection, self.lenient.select)
 
     def _repeated(self) -> list[int]:
         """Numbers of lines in which some object has a key twice."""

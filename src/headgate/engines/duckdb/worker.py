@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import uuid
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 
@@ -24,6 +25,7 @@ from headgate.engines.duckdb.judgement import CONTENT, KEY, content_hash, key_co
 from headgate.engines.duckdb.output import TableWriter, Written
 from headgate.engines.duckdb.pieces import Piece, partition_counts, read_piece, wanted_offsets
 from headgate.engines.duckdb.typed import TypedDecoder
+from headgate.errors import FixInputError
 from headgate.ports.batch import HEADER, OFFSET, PARTITION, RAW, VERSION
 from headgate.ports.engine import RefineJob
 
@@ -114,7 +116,7 @@ class Worker:
     def decode(self, piece: Piece) -> PieceReport:
         """Decode and judge one piece. Refused rows are written, keyed rows held, others written too."""
         table = read_piece(piece, self.job, self._wanted)
-        report = self._take(piece.number, self._decode(table))
+        report = self._take(piece.number, self._judged(lambda: self._decode(table)))
         report.read = dict(partition_counts(table))
         return report
 
@@ -123,7 +125,7 @@ class Worker:
         if self._json_decoder is None or self._json_decoder.waiting < least:
             return None
         self._rests += 1
-        return self._take(-self._rests * MOST_WORKERS - self.number, self._json_decoder.careful_rest())
+        return self._take(-self._rests * MOST_WORKERS - self.number, self._judged(self._json_decoder.careful_rest))
 
     def _take(self, number: int, decoded: Decoded) -> PieceReport:
         report = PieceReport(
@@ -201,6 +203,22 @@ class Worker:
                 os.unlink(rows)
         self._held.clear()
         self.connection.close()
+
+    def _judged(self, decode: Callable[[], Decoded]) -> Decoded:
+        """Decode; an error on the way is one of the contract's own SQL, which must not fail on any row."""
+        try:
+            return decode()
+        except duckdb.OutOfMemoryException as cause:
+            raise FixInputError(
+                f"the engine may not use enough memory: {cause}", hint="raise its memory_limit", stage="refine"
+            ) from cause
+        except duckdb.Error as cause:
+            raise FixInputError(
+                f"SQL of the contract of {self.job.dataset.name} fails on some row: {str(cause).splitlines()[0]}",
+                where=str(self.job.dataset.place) if self.job.dataset.place else None,
+                hint="a rule, a drop or a transform must hold for any value: write TRY_CAST or TRY(...)",
+                stage="refine",
+            ) from cause
 
     def _decode(self, table: pa.Table) -> Decoded:
         if RAW not in table.column_names:
