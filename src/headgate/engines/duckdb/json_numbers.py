@@ -17,8 +17,6 @@ LONG = 16
 _SLICE = 1 << 18  # bytes looked at together: they stay in the processor's cache
 _NUMERIC = np.zeros(256, bool)
 _NUMERIC[[*b"0123456789.eE+-"]] = True
-_BLANK = np.zeros(256, bool)
-_BLANK[[*b" \t\r\n"]] = True
 _LOOK = (7, LONG - 1, 3, 11)  # characters behind the first that must be numeric too, most telling first
 _TOKEN = re.compile(rb'(?:"((?:[^"\\]|\\.)*)"\s*:\s*|([\[,])\s*)-?([0-9][0-9.eE+-]{%d,})' % (LONG - 1))
 
@@ -47,12 +45,14 @@ def _long_numbers(part: np.ndarray, opening: int, stop: int) -> np.ndarray:
     here = part[: min(stop, len(part) - LONG)]
     after = part[1 : len(here) + 1]
     # One subtraction finds everything from the minus sign to the digit nine, and a little more.
-    at = np.flatnonzero((here == opening) & (after - np.uint8(ord("-")) <= ord("9") - ord("-"))) + 1
+    opens = here == opening
+    at = np.flatnonzero(opens & (after - np.uint8(ord("-")) <= ord("9") - ord("-"))) + 1
     for step in _LOOK:
         at = at[_NUMERIC[part[at + step]]]
-    if np.any((here == opening) & (after <= ord(" "))):
-        spaced = np.flatnonzero((here == opening) & _BLANK[after]) + 2
-        again = spaced[_BLANK[part[spaced]]]  # too rare to follow: such a line is set apart as it is
+    opens &= after <= ord(" ")
+    if opens.any():
+        spaced = np.flatnonzero(opens) + 2
+        again = spaced[part[spaced] <= ord(" ")]  # too rare to follow: such a line is set apart as it is
         for step in (0, *_LOOK):
             spaced = spaced[spaced + step < len(part)]
             spaced = spaced[_NUMERIC[part[spaced + step]]]
