@@ -416,6 +416,8 @@ def test_long_numbers_are_found_across_slices_and_in_arrays():
         (b'{"a":1234567890123456789}', False),
         (b'{"b":[1234567890123456789]}', False),
         (b'{"a":19.9900000000000000000}', True),
+        (b'{"b":"x, 2026-11-20-12-33-44-55"}', False),
+        (b'{"b":"x","c":1.5}', True),
     ],
 )
 def test_a_long_number_survives_only_when_its_float_prints_the_same(line, right):

@@ -71,12 +71,11 @@ class Silver:
         values: np.ndarray | None,
     ) -> bool:
         for name, (least, greatest) in bounds.items():
-            low, high = lower.get(name), upper.get(name)
-            if (low is not None and greatest < low) or (high is not None and least > high):
+            if _less(greatest, lower.get(name)) or _less(upper.get(name), least):
                 return False
         if values is not None:
             low, high = lower.get(self.key[0]), upper.get(self.key[0])
-            if low is not None and high is not None:
+            if isinstance(low, int) and isinstance(high, int):
                 first = int(np.searchsorted(values, low))
                 return first < len(values) and bool(values[first] <= high)
         return True
@@ -144,6 +143,16 @@ class Silver:
         nothing = ", ".join(f"CAST(NULL AS {of}) AS {quote(n)}" for n, of in self.types.items())
         relation = f"(SELECT {nothing} WHERE false)"
         return fetch(self.connection, self._select(relation, set(self.types), 0))
+
+
+def _less(one: Any, other: Any) -> bool:
+    """One < other, for certain: false where one is not known or the two do not compare."""
+    if one is None or other is None:
+        return False
+    try:
+        return bool(one < other)
+    except TypeError:
+        return False
 
 
 def wanted_columns(dataset: Dataset, key: Sequence[str]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import duckdb
@@ -106,7 +107,8 @@ def _explained(sql: str) -> str:
     raise FixInputError("EXPLAIN of nothing", hint=_HINT)
 
 
-def _parsed(sql: str) -> dict[str, Any]:
+@lru_cache(maxsize=256)
+def _parsed(sql: str) -> Mapping[str, Any]:
     """DuckDB's own syntax tree."""
     with duckdb.connect(":memory:") as connection:
         rows = connection.execute("SELECT json_serialize_sql(?)", [sql]).fetchall()

@@ -104,7 +104,7 @@ class Worker:
         self._csv_decoder: CsvDecoder | None = None
         self._json_decoder: JsonDecoder | None = None
         self._typed = TypedDecoder(self.connection, job.dataset)
-        self._held: dict[int, tuple[pa.Table | str, np.ndarray]] = {}
+        self._held: dict[int, tuple[pa.Table, np.ndarray]] = {}
         self._held_bytes = 0
         self._most_held = settings.memory_bytes // HOLD_SHARE // share
         self._silver = TableWriter(job.outputs["silver"])
@@ -149,9 +149,8 @@ class Worker:
         found = []
         names = [*wanted_columns(self.job.dataset, self.key), PARTITION, OFFSET, KEY, CONTENT]
         for number, (rows, keep) in self._held.items():
-            table = self._fetch(rows)
-            at = np.flatnonzero(keep & is_among(table[KEY].to_numpy(), hashes))
-            some = take(table.select(names), at)
+            at = np.flatnonzero(keep & is_among(rows[KEY].to_numpy(), hashes))
+            some = take(rows.select(names), at)
             some = some.append_column(PIECE, pa.array(np.full(len(at), number, np.int32)))
             found.append(some.append_column(AT, pa.array(at)))
         return pa.concat_tables(found) if found else pa.table({})
@@ -162,9 +161,7 @@ class Worker:
             rows, keep = self._held.pop(number)
             if number in lost:
                 keep[lost[number]] = False
-            self._accept(self._fetch(rows), keep)
-            if isinstance(rows, str):
-                os.unlink(rows)
+            self._accept(rows, keep)
         files = {"silver": self._silver.close(), "quarantine": self._quarantine.close()}
         return WriteReport(files, self._accepted, self._checksum)
 
@@ -198,9 +195,6 @@ class Worker:
 
     def close(self) -> None:
         """Give back memory and temporary files."""
-        for rows, _ in self._held.values():
-            if isinstance(rows, str):
-                os.unlink(rows)
         self._held.clear()
         self.connection.close()
 
@@ -261,26 +255,24 @@ class Worker:
 
     def _hold(self, number: int, decoded: Decoded) -> None:
         """Keep rows until their verdicts: in memory while there is room, else in a file of the temp folder."""
-        rows: pa.Table | str = decoded.rows
-        size = decoded.rows.nbytes
-        if self._held_bytes + size > self._most_held:
-            rows = self._spill(decoded.rows)
+        rows = decoded.rows
+        if self._held_bytes + rows.nbytes > self._most_held:
+            rows = self._spilled(rows)
         else:
-            self._held_bytes += size
+            self._held_bytes += rows.nbytes
         self._held[number] = (rows, decoded.keep)
 
-    def _spill(self, rows: pa.Table) -> str:
+    def _spilled(self, rows: pa.Table) -> pa.Table:
+        """The same rows on disk, mapped. The file has lost its name: it goes with this process, however that ends."""
         path = os.path.join(self.settings.temp, f"headgate-held-{os.getpid()}-{uuid.uuid4()}.arrow")
-        with pa.OSFile(path, "wb") as sink, pa.ipc.new_file(sink, rows.schema) as writer:
-            writer.write_table(rows)
-        return path
-
-    def _fetch(self, rows: pa.Table | str) -> pa.Table:
-        if isinstance(rows, pa.Table):
-            return rows
-        with pa.memory_map(rows) as source:
-            table: pa.Table = pa.ipc.open_file(source).read_all()
-            return table
+        try:
+            with pa.OSFile(path, "wb") as sink, pa.ipc.new_file(sink, rows.schema) as writer:
+                writer.write_table(rows)
+            mapped: pa.Table = pa.ipc.open_file(pa.memory_map(path)).read_all()
+        finally:
+            if os.path.exists(path):
+                os.unlink(path)
+        return mapped
 
     def _accept(self, rows: pa.Table, keep: np.ndarray) -> None:
         all_kept = bool(keep.all())
