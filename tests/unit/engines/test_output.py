@@ -133,12 +133,20 @@ def test_files_roll_over_at_the_size_wanted(tmp_path, monkeypatch):
     assert [w.rows for w in writer.close()] == [100] * 5
 
 
-def test_many_partition_values_do_not_keep_many_files_open(tmp_path, monkeypatch):
-    monkeypatch.setattr(output_module, "MOST_OPEN", 3)
+def test_many_partition_values_wait_together_and_keep_few_files_open(tmp_path, monkeypatch):
     schema = pa.schema([("k", pa.int64())])
-    writer = TableWriter(Output(str(tmp_path), schema, {}, (("k", "identity"),)))
+    output = Output(str(tmp_path), schema, {}, (("k", "identity"),))
+    rows = pa.table({"k": list(range(10)) * 5})
+    writer = TableWriter(output)
+    for _ in range(4):
+        writer.write(rows)
+    assert len(writer.close()) == 10  # not one tiny file per write
+    monkeypatch.setattr(output_module, "BYTES_WAITING", 0)
+    monkeypatch.setattr(output_module, "MOST_OPEN", 3)
+    writer = TableWriter(output)
     for _ in range(2):
-        writer.write(pa.table({"k": list(range(10)) * 5}))
+        writer.write(rows)
+        assert sum(part.file is not None for part in writer._parts.values()) == 3
     written = writer.close()
     assert sum(w.rows for w in written) == 100
     for one in written:

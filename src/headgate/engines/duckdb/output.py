@@ -21,6 +21,7 @@ from headgate.ports.engine import Output
 ROWS_PER_GROUP = 131_072
 BYTES_PER_GROUP = 64 * 2**20  # of Arrow memory
 BYTES_PER_FILE = 128 * 2**20  # on disk, checked between row groups
+BYTES_WAITING = 192 * 2**20  # of Arrow memory, over all partition values
 MOST_OPEN = 64
 _SAMPLE = 4096
 
@@ -62,7 +63,7 @@ class TableWriter:
             part.size_bytes += rows.nbytes
             if part.rows >= ROWS_PER_GROUP or part.size_bytes >= BYTES_PER_GROUP:
                 self._flush(part)
-        self._bound_open()
+        self._bound()
 
     def close(self) -> list[Written]:
         """Finish all files: complete, synced, with the number of rows their footers state."""
@@ -98,14 +99,17 @@ class TableWriter:
             self._done.append(part.file.close())
             part.file = None
 
-    def _bound_open(self) -> None:
-        """Too many partition values at once: the open files are finished early, so that memory stays bounded."""
-        if len(self._parts) <= MOST_OPEN:
-            return
-        for part in self._parts.values():
+    def _bound(self) -> None:
+        """Keep memory bounded when there are many partition values: the fullest are written first."""
+        waiting = sum(part.size_bytes for part in self._parts.values())
+        for part in sorted(self._parts.values(), key=lambda p: -p.size_bytes):
+            if waiting <= BYTES_WAITING:
+                break
+            waiting -= part.size_bytes
             self._flush(part)
+        opened = sorted((p for p in self._parts.values() if p.file), key=lambda p: -p.file.size_bytes if p.file else 0)
+        for part in opened[: max(len(opened) - MOST_OPEN, 0)]:
             self._finish(part)
-        self._parts.clear()
 
 
 class _File:

@@ -33,6 +33,9 @@ _START = (
     "from headgate.engines.duckdb.processes import serve; serve(json.loads(sys.argv[2]))"
 )
 _STOP_S = 10.0
+# Pieces come and go by tens of megabytes. Left alone, glibc gives each back to the system and fetches it anew, page by
+# page: keeping them was measured to save a sixteenth of a worker's time.
+_MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(2**32), "MALLOC_TRIM_THRESHOLD_": str(2**32), "MALLOC_TOP_PAD_": str(2**26)}
 
 
 class RemoteWorker:
@@ -111,6 +114,7 @@ def _start(ends: Sequence[socket.socket]) -> subprocess.Popen[bytes]:
         [sys.executable, "-c", _START, json.dumps(sys.path), json.dumps(numbers)],
         pass_fds=numbers,
         stdin=subprocess.DEVNULL,
+        env={**_MALLOC, **os.environ},
     )
 
 
