@@ -15,5 +15,7 @@ def test_a_source_without_rows_gives_empty_tables_and_models(tmp_path):
     (account,) = good("audit", "--deep", project=project)
     assert account["state"] == "balanced"
     assert not good("run", project=project)["moved"]
-    (project / "data" / "orders_2026-11-09.csv").write_text(header + "1,2026-11-09 09:00:00,a@example.com,1.00,paid,2026-11-09 09:00:00\n")
+    (project / "data" / "orders_2026-11-09.csv").write_text(
+        header + "1,2026-11-09 09:00:00,a@example.com,1.00,paid,2026-11-09 09:00:00\n"
+    )
     assert good("run", project=project)["datasets"][0]["verdicts"]["accepted"] == 1

@@ -111,7 +111,8 @@ def plan(arguments: argparse.Namespace) -> int:
         if one["would_be_quarantined"] or one["would_be_recovered"]:
             show.line(
                 f"{one['dataset']}: under today's contract {one['would_be_quarantined']:,} stored rows would be "
-                f"quarantined ({show.counts(one['rules'])}) and {one['would_be_recovered']:,} quarantined rows recovered"
+                f"quarantined ({show.counts(one['rules'])}) and {one['would_be_recovered']:,} quarantined rows "
+                "recovered"
             )
     return 0
 

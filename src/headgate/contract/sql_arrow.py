@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pyarrow as pa
 
 from headgate.contract.model import Kind, Type
@@ -30,7 +32,7 @@ def is_list(source: pa.DataType) -> bool:
     return bool(pa.types.is_list(source) or pa.types.is_large_list(source))
 
 
-def same(of: Type, source: pa.DataType) -> bool:
+def same(of: Type, source: Any) -> bool:
     """True when DuckDB reads the Arrow type as exactly the contract's type: nothing to convert, nothing to check."""
     t = pa.types
     match of.kind:

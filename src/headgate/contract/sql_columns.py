@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 
@@ -158,14 +159,14 @@ def _object(of: Type, sql: str, source: pa.StructType, depth: int) -> Column:
     return _built(sql, "{" + ", ".join(members) + "}", _any(bads))
 
 
-def _array(of: Type, sql: str, source: pa.DataType, depth: int) -> Column:
+def _array(of: Type, sql: str, source: Any, depth: int) -> Column:
     each = f"hg_x{depth}"
     inner = _column(item_of(of), each, source.value_type, None, depth + 1)
     bad = FALSE if inner.bad == FALSE else _some(f"list_transform({sql}, lambda {each}: {inner.bad})")
     return _built(sql, f"list_transform({sql}, lambda {each}: {inner.value})", bad)
 
 
-def _map(of: Type, sql: str, source: pa.MapType, depth: int) -> Column:
+def _map(of: Type, sql: str, source: Any, depth: int) -> Column:
     each = f"hg_x{depth}"
     key = _column(key_of(of), f"{each}.key", source.key_type, None, depth + 1)
     item = _column(item_of(of), f"{each}.value", source.item_type, None, depth + 1)

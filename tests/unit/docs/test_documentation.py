@@ -32,16 +32,29 @@ def test_every_error_code_has_its_line_with_the_right_exit_code():
 
 
 def test_links_between_pages_lead_somewhere():
-    broken = []
-    for page in [*DOCS.rglob("*.md"), *ROOT.glob("*.md")]:
-        for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text()):
-            if not target.startswith("http") and not (page.parent / target).exists():
-                broken.append(f"{page.relative_to(ROOT)}: {target}")
+    links = [
+        (page, target)
+        for page in [*DOCS.rglob("*.md"), *ROOT.glob("*.md")]
+        for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text())
+    ]
+    broken = [
+        f"{page.name}: {to}" for page, to in links if not to.startswith("http") and not (page.parent / to).exists()
+    ]
     assert broken == []
 
 
 def test_nothing_points_outside_the_project():
     words = re.compile(r"/work/|/root/|\.\./shared")
-    listed = [p for p in ROOT.rglob("*") if p.suffix in (".py", ".md", ".yaml", ".sql", ".toml", ".txt") and ".venv" not in p.parts and "build" not in p.parts]
+    listed = [
+        p
+        for p in ROOT.rglob("*")
+        if p.suffix in (".py", ".md", ".yaml", ".sql", ".toml", ".txt")
+        and ".venv" not in p.parts
+        and "build" not in p.parts
+    ]
     allowed = {"test_documentation.py"}
-    assert [str(p.relative_to(ROOT)) for p in listed if p.name not in allowed and words.search(p.read_text("utf-8", "replace"))] == []
+    assert [
+        str(p.relative_to(ROOT))
+        for p in listed
+        if p.name not in allowed and words.search(p.read_text("utf-8", "replace"))
+    ] == []
