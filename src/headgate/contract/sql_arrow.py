@@ -71,7 +71,8 @@ def _same_nested(of: Type, source: pa.DataType) -> bool:
     if inner.standardise or inner.transform is not None:
         return False
     if of.kind is Kind.ARRAY and is_list(source):
-        return same(inner.type, source.value_type)
+        listed: Any = source
+        return same(inner.type, listed.value_type)
     if of.kind is Kind.MAP and isinstance(source, pa.MapType):
         key = key_of(of)
         return not key.standardise and same(key.type, source.key_type) and same(inner.type, source.item_type)

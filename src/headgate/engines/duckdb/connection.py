@@ -71,8 +71,10 @@ class Settings:
 
     @property
     def temp(self) -> str:
-        """The folder for temporary files."""
-        return self.temp_directory or tempfile.gettempdir()
+        """The folder for temporary files, made when it is missing."""
+        folder = self.temp_directory or tempfile.gettempdir()
+        os.makedirs(folder, exist_ok=True)
+        return folder
 
 
 def _count(value: Any) -> int:
