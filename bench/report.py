@@ -74,14 +74,15 @@ def as_table(figures: list[Figure], state: dict[str, str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write(figures: list[Figure]) -> str:
-    """build/bench.json: figures measured now replace those of the same hop; others stay."""
+def write(figures: list[Figure]) -> list[Figure]:
+    """build/bench.json: figures measured now replace those of the same hop; others stay. All that it holds then."""
     path = os.path.join(ROOT, "build", "bench.json")
     os.makedirs(os.path.dirname(path), exist_ok=True)
     kept = []
     if os.path.exists(path):
         now = {f.hop for f in figures}
         kept = [f for f in json.load(open(path)) if f["hop"] not in now]
+    everything = kept + [asdict(f) for f in figures]
     with open(path, "w") as out:
-        json.dump(kept + [asdict(f) for f in figures], out, indent=1)
-    return path
+        json.dump(everything, out, indent=1)
+    return [Figure(**f) for f in everything]
