@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from rigs import real_data
+
 HEADER = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country"
 LINE = "536365,85123A,WHITE HANGING HEART,6,{date},2.55,17850.0,United Kingdom"
-SHARED = next(
-    (p for up in Path(__file__).resolve().parents for p in up.glob("shared/data/retail/online_retail*.csv.gz")), None
-)
+REAL = next((real_data.folder() or Path("absent")).glob("retail/online_retail*.csv.gz"), None)
 
 
 @pytest.fixture
@@ -172,10 +172,10 @@ def test_refuses_a_missing_file(retail, tmp_path):
         load.read_file(tmp_path / "nothing.csv")
 
 
-@pytest.mark.shared
-@pytest.mark.skipif(SHARED is None, reason="the real file is not beside this checkout")
+@pytest.mark.real_data
+@pytest.mark.skipif(REAL is None, reason="the real file is not beside this checkout")
 def test_the_real_file_is_read_exactly(retail):
-    rows = retail("load").read_file(SHARED).rows.select(["quantity", "unit_price"]).to_pydict()
+    rows = retail("load").read_file(REAL).rows.select(["quantity", "unit_price"]).to_pydict()
     quantity = [int(q) for q in rows["quantity"]]
     value = sum(q * Decimal(p) for q, p in zip(quantity, rows["unit_price"], strict=True))
     assert (len(quantity), sum(quantity), value) == (370_931, 3_639_299, Decimal("6781619.004"))

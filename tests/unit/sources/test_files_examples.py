@@ -4,7 +4,6 @@ import csv
 import gzip
 import io
 import json
-import os
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -12,19 +11,20 @@ import pytest
 from files_rig import batches, raw, rows, source
 
 from headgate.sources.files import discover
+from rigs import real_data
 
-SHARED = Path(os.environ.get("HEADGATE_SHARED") or Path(__file__).resolve().parents[4] / "shared" / "data")
+REAL = real_data.folder() or Path("absent")
 pytestmark = [
-    pytest.mark.shared,
-    pytest.mark.skipif(not SHARED.is_dir(), reason="the example data is not beside the checkout"),
+    pytest.mark.real_data,
+    pytest.mark.skipif(not REAL.is_dir(), reason="the real files are not beside the checkout"),
 ]
 
 
 @pytest.mark.parametrize("path", ["retail/*.csv.gz", "sensors/PRSA*.csv.gz", "products/*.csv.gz"])
 def test_csv_records_are_those_of_the_csv_module(path):
-    got = batches(source(SHARED, path))  # kept out of the assertions: pytest would print it all
+    got = batches(source(REAL, path))  # kept out of the assertions: pytest would print it all
     expected = []
-    for file in sorted(SHARED.glob(path)):
+    for file in sorted(REAL.glob(path)):
         with gzip.open(file, "rt", encoding="utf-8", newline="") as text:
             expected += list(csv.reader(text))[1:]
     records = raw(got)
@@ -34,24 +34,24 @@ def test_csv_records_are_those_of_the_csv_module(path):
 
 
 def test_the_retail_file_has_its_370_931_lines():
-    assert sum(b.rows.num_rows for b in batches(source(SHARED, "retail"))) == 370_931
+    assert sum(b.rows.num_rows for b in batches(source(REAL, "retail"))) == 370_931
 
 
 def test_events_land_byte_for_byte():
-    (file,) = (SHARED / "events").glob("*.ndjson.gz")
-    assert raw(batches(source(SHARED, "events"))) == gzip.decompress(file.read_bytes()).splitlines()
+    (file,) = (REAL / "events").glob("*.ndjson.gz")
+    assert raw(batches(source(REAL, "events"))) == gzip.decompress(file.read_bytes()).splitlines()
 
 
 def test_array_elements_are_those_of_the_json_module():
-    (file,) = (SHARED / "products").glob("*.json.gz")
-    got = raw(batches(source(SHARED, "products/*.json.gz", batch_bytes=50_000)))
+    (file,) = (REAL / "products").glob("*.json.gz")
+    got = raw(batches(source(REAL, "products/*.json.gz", batch_bytes=50_000)))
     assert [json.loads(record) for record in got] == json.loads(gzip.decompress(file.read_bytes()))
 
 
 def test_taxi_rows_are_those_of_the_file():
-    (file,) = (SHARED / "taxi").glob("*.parquet")
+    (file,) = (REAL / "taxi").glob("*.parquet")
     table = pq.read_table(file)
-    got = rows(batches(source(SHARED, "taxi")))
+    got = rows(batches(source(REAL, "taxi")))
     assert len(got) == table.num_rows == 10_000
     for name in ("fare_amount", "PULocationID", "store_and_fwd_flag"):
         assert [row[name] for row in got] == table.column(name).to_pylist()
@@ -61,6 +61,6 @@ def test_taxi_rows_are_those_of_the_file():
     "path", ["retail", "sensors/occupancy_datatraining.csv", "taxi", "products/*.json.gz", "events"]
 )
 def test_discover_describes_every_example(path):
-    found = discover(str(SHARED / path))
+    found = discover(str(REAL / path))
     assert found.fields
     assert found.undecodable == 0
