@@ -101,6 +101,19 @@ def test_standardising_and_transforms_happen_between_bronze_and_silver(tmp_path)
     ]
 
 
+def test_a_transform_that_reads_an_odd_value_is_a_reason_not_a_null(tmp_path):
+    total = Field("total", Type(Kind.DECIMAL, precision=20, scale=2), transform="coalesce(price, 0) * 2")
+    label = Field("label", Type(Kind.STRING), transform="'about ' || coalesce(price::varchar, 'nothing')")
+    rig = Rig(tmp_path, dataset([integer("id"), total, label]))
+    odd = pa.array([None, [("price", "NaN")], [("other", "x")]], ODD_TYPE)
+    price = pa.array([Decimal("1.50"), None, None], pa.decimal128(10, 2))
+    rig.land(pa.table({"id": [1, 2, 3], "price": price, ODD: odd}))
+    rig.refine()
+    assert [(r["id"], r["label"]) for r in rig.rows("silver")] == [(1, "about 1.50"), (3, "about nothing")]
+    (row,) = rig.rows("quarantine")
+    assert [(x["rule"], x["value"]) for x in row["reasons"]] == [("total.type", "NaN"), ("label.type", "NaN")]
+
+
 def test_a_transform_that_does_not_fit_its_source_is_an_error_with_the_columns_there_are(tmp_path):
     rig = Rig(tmp_path, dataset([integer("n", transform="quantitty * 2")]))
     rig.land(pa.table({"quantity": [1]}))

@@ -197,21 +197,24 @@ def _map(of: Type, sql: str, depth: int) -> _Made:
 
 
 def transform_keys(connection: duckdb.DuckDBPyConnection, dataset: Dataset) -> list[str]:
-    """The keys that transforms read: the column names in their expressions."""
-    keys: dict[str, None] = {}
-    for field in dataset.fields:
-        if field.transform is None:
-            continue
-        rows = connection.execute("SELECT json_serialize_sql(?)", [f"SELECT ({field.transform}\n)"]).fetchall()
-        waiting: list[Any] = [json.loads(rows[0][0])]
-        while waiting:
-            one = waiting.pop()
-            if isinstance(one, dict):
-                if one.get("class") == "COLUMN_REF":
-                    keys[str(one["column_names"][0])] = None
-                waiting.extend(one.values())
-            elif isinstance(one, list):
-                waiting.extend(one)
+    """The keys that transforms read."""
+    read = {key for f in dataset.fields if f.transform is not None for key in columns_read(connection, f.transform)}
+    return sorted(read)
+
+
+def columns_read(connection: duckdb.DuckDBPyConnection, expression: str) -> list[str]:
+    """The column names in an SQL expression, sorted."""
+    rows = connection.execute("SELECT json_serialize_sql(?)", [f"SELECT ({expression}\n)"]).fetchall()
+    keys: set[str] = set()
+    waiting: list[Any] = [json.loads(row[0]) for row in rows]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, dict):
+            if one.get("class") == "COLUMN_REF":
+                keys.add(str(one["column_names"][0]))
+            waiting.extend(one.values())
+        elif isinstance(one, list):
+            waiting.extend(one)
     return sorted(keys)
 
 

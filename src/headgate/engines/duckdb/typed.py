@@ -12,6 +12,7 @@ from headgate.contract.model import Dataset, Field
 from headgate.contract.to_sql import Column, column, literal, quote
 from headgate.engines.duckdb.arrays import fetch, pick
 from headgate.engines.duckdb.decoded import REFUSED_SCHEMA, Decoded, take_dropped, warned, without_marks
+from headgate.engines.duckdb.json_columns import columns_read
 from headgate.engines.duckdb.judgement import REFUSED, ROW, SOURCE, Judgement, SourceColumn, build
 from headgate.errors import DefectError, FixInputError
 from headgate.ports.batch import INGESTED_AT, ODD, OFFSET, PARTITION, PREFIX, VERSION
@@ -75,18 +76,32 @@ def source_columns(
     """The typed value of every contract field from a relation with this Arrow schema."""
     columns = {}
     for field in dataset.fields:
-        name = field.source_name
         if field.transform is not None:
-            sql, of = f"({field.transform}\n)", transform_type(connection, schema, field, dataset)
-        elif name in schema.names:
-            sql, of = quote(name), schema.field(name).type
-        else:
-            sql, of = "NULL", pa.null()
-        odd_sql = f"{ODD}[{literal(name)}]" if odd and not pa.types.is_null(of) else None
+            columns[field.name] = _transformed(connection, dataset, field, schema, odd=odd)
+            continue
+        name = field.source_name
+        there = name in schema.names
+        sql, of = (quote(name), schema.field(name).type) if there else ("NULL", pa.null())
+        odd_sql = f"{ODD}[{literal(name)}]" if odd and there else None
         text = f"CAST({sql} AS VARCHAR)" if odd_sql is None else f"coalesce({odd_sql}, CAST({sql} AS VARCHAR))"
-        typed: Column = column(field, sql, of, odd_sql)
-        columns[field.name] = SourceColumn(typed, text)
+        columns[field.name] = SourceColumn(column(field, sql, of, odd_sql), text)
     return columns
+
+
+def _transformed(
+    connection: duckdb.DuckDBPyConnection, dataset: Dataset, field: Field, schema: pa.Schema, *, odd: bool
+) -> SourceColumn:
+    """What a transform gives. Where a column that it reads is odd it has seen a NULL instead of a value: bad."""
+    sql = f"({field.transform}\n)"
+    typed = column(field, sql, transform_type(connection, schema, field, dataset), None)
+    text = f"CAST({sql} AS VARCHAR)"
+    if odd:
+        folded = {name.casefold(): name for name in schema.names}
+        read = [folded.get(name.casefold(), name) for name in columns_read(connection, str(field.transform))]
+        if seen := ", ".join(f"{ODD}[{literal(name)}]" for name in read):
+            typed = Column(typed.value, f"(coalesce({seen}, NULL) IS NOT NULL OR {typed.bad})")
+            text = f"coalesce({seen}, {text})"
+    return SourceColumn(typed, text)
 
 
 def transform_type(
