@@ -178,3 +178,11 @@ def test_a_full_refresh_twice_gives_the_same_tables(project):
         assert good("query", "from silver.orders order by all", project=project) == first
         (account,) = good("audit", "--deep", project=project)
         assert account["state"] == "balanced"
+
+
+def test_a_dialect_set_in_the_project_file_reaches_the_engine(project):
+    for file in (project / "data").iterdir():
+        file.write_text(file.read_text().replace(",", ";"))
+    (project / "headgate.yaml").write_text("datasets:\n  orders:\n    read: {delimiter: ';'}\n")
+    (orders,) = good("run", project=project)["datasets"]
+    assert orders["verdicts"] == {"accepted": 4, "duplicate": 1, "superseded": 1, "quarantined": 3, "dropped": 0}

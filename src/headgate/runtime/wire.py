@@ -47,6 +47,11 @@ def choose_server(dataset: Dataset, name: str | None) -> Server:
     )
 
 
+def is_file_source(kind: str) -> bool:
+    """Whether rows of this kind of source are text records whose dialect matters to the engine."""
+    return _SPELLINGS.get(kind, kind) == "files"
+
+
 def source_module(kind: str, where: str) -> Any:
     """The connector's module: ours, or one that another package offers as entry point `headgate.sources`."""
     name = _SPELLINGS.get(kind, kind)

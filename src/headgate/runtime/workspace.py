@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -14,6 +14,7 @@ from headgate.runtime import settings as settings_file
 from headgate.runtime.models import read_models
 from headgate.runtime.settings import Settings
 from headgate.runtime.variables import environment
+from headgate.runtime.wire import choose_server, is_file_source
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -73,8 +74,18 @@ class Workspace:
 
     @property
     def datasets(self) -> list[Dataset]:
-        """Every dataset of every contract, in file order."""
-        return [dataset for contract in self.contracts for dataset in contract.datasets]
+        """Every dataset of every contract, in file order; the server that it is read from comes first."""
+        return [self._as_set(dataset) for contract in self.contracts for dataset in contract.datasets]
+
+    def _as_set(self, dataset: Dataset) -> Dataset:
+        """The engine must see the dialect that the source reads with: a setting under `read` overrides the contract."""
+        settings = self.settings.datasets.get(dataset.name)
+        if settings is None or not dataset.servers:
+            return dataset
+        chosen = choose_server(dataset, settings.server)
+        if is_file_source(chosen.kind):
+            chosen = replace(chosen, options={**chosen.options, **settings.read})
+        return replace(dataset, servers=(chosen, *(s for s in dataset.servers if s.name != chosen.name)))
 
     def dataset(self, name: str) -> Dataset:
         """The dataset of that name; FixInputError with the names there are."""
