@@ -34,3 +34,14 @@ def whole(column: Array) -> Array:
     """A column as one array."""
     joined = column.combine_chunks()
     return pa.concat_arrays(joined.chunks) if isinstance(joined, pa.ChunkedArray) else joined
+
+
+def distinct(values: np.ndarray) -> np.ndarray:
+    """The different values, sorted. By sorting: for many different values NumPy's own way by hashing costs thrice."""
+    ordered = np.sort(values)
+    if not len(ordered):
+        return ordered
+    first = np.empty(len(ordered), bool)
+    first[0] = True
+    np.not_equal(ordered[1:], ordered[:-1], out=first[1:])
+    return ordered[first]

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from headgate.engines.duckdb.arrays import Array, compute
+from headgate.engines.duckdb.arrays import Array, compute, distinct
 from headgate.engines.duckdb.connection import Settings, connect
 from headgate.engines.duckdb.files import open_parquet, sync_folder
 from headgate.engines.duckdb.history import Silver, last_positions
@@ -58,7 +58,7 @@ def _decide(settings: Settings, job: RefineJob, reports: Sequence[PieceReport], 
         return None
     with connect(settings, threads=settings.cores, share=2) as connection:
         silver = Silver(connection, job.dataset, job.silver, key, versioned=versioned)
-        rows = silver.rows_with(np.unique(all_hashes) if job.silver else suspects, _bounds(reports), _values(reports))
+        rows = silver.rows_with(distinct(all_hashes) if job.silver else suspects, _bounds(reports), _values(reports))
         suspects = np.union1d(suspects, rows[KEY].to_numpy())
         if not len(suspects):
             return None
@@ -82,7 +82,7 @@ def _bounds(reports: Sequence[PieceReport]) -> dict[str, tuple[object, object]]:
 def _values(reports: Sequence[PieceReport]) -> np.ndarray | None:
     told = [r for r in reports if r.hashes is not None and len(r.hashes)]
     values = [r.values for r in told if r.values is not None]
-    return np.unique(np.concatenate(values)) if len(values) == len(told) else None
+    return distinct(np.concatenate(values)) if len(values) == len(told) else None
 
 
 def _rewrites(job: RefineJob, lost: Lost | None) -> list[Rewrite]:

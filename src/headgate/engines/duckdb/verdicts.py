@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 
 from headgate.contract.to_sql import quote
-from headgate.engines.duckdb.arrays import compute, fetch, take
+from headgate.engines.duckdb.arrays import compute, distinct, fetch, take
 from headgate.engines.duckdb.history import FILE_NUMBER
 from headgate.engines.duckdb.judgement import CONTENT
 from headgate.engines.duckdb.worker import AT, PIECE
@@ -70,7 +70,7 @@ def _grouped(group: np.ndarray, values: np.ndarray) -> dict[int, np.ndarray]:
 def repeated(hashes: np.ndarray) -> np.ndarray:
     """The values that occur more than once."""
     ordered = np.sort(hashes)
-    return np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+    return distinct(ordered[1:][ordered[1:] == ordered[:-1]])
 
 
 def decide(

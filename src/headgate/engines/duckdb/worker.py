@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from headgate.contract.to_sql import quote
-from headgate.engines.duckdb.arrays import compute, fetch, pick, take
+from headgate.engines.duckdb.arrays import compute, distinct, fetch, pick, take
 from headgate.engines.duckdb.connection import Settings, connect
 from headgate.engines.duckdb.csv_lines import CsvDecoder
 from headgate.engines.duckdb.decoded import Decoded
@@ -242,8 +242,8 @@ class Worker:
         kept = decoded.rows.select([*self.key, KEY])
         kept = kept if decoded.keep.all() else pick(kept, decoded.keep)
         report.hashes = kept[KEY].to_numpy()
-        if not kept.num_rows:
-            return
+        if not kept.num_rows or not self.job.silver:
+            return  # what follows only tells which files of silver need not be read
         for name in self.key:
             of = kept[name].type
             if pa.types.is_nested(of) or pa.types.is_floating(of) or pa.types.is_binary(of) or kept[name].null_count:
@@ -251,7 +251,7 @@ class Worker:
             least = compute.min_max(kept[name]).as_py()
             report.bounds[name] = (least["min"], least["max"])
         if len(self.key) == 1 and pa.types.is_integer(kept[self.key[0]].type) and not kept[self.key[0]].null_count:
-            report.values = np.unique(kept[self.key[0]].to_numpy())
+            report.values = distinct(kept[self.key[0]].to_numpy())
 
     def _hold(self, number: int, decoded: Decoded) -> None:
         """Keep rows until their verdicts: in memory while there is room, else in a file of the temp folder."""
