@@ -4,7 +4,7 @@ import pytest
 
 from e2e.command import headgate
 from rigs import contract_lint
-from rigs.contract_lint import ROOT
+from rigs.own_environment import ROOT
 from rigs.postgres_project import PostgresProject
 
 SHIPPED = sorted(

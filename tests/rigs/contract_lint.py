@@ -7,16 +7,12 @@ is the one in the `open-data-contract-standard` package, so linting needs no net
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
-import sys
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-LOCK = ROOT / "requirements" / "contract-lint.txt"
-HOME = ROOT / "build" / "contract-lint"
+from rigs.own_environment import environment
 
 
 @dataclass(frozen=True)
@@ -28,30 +24,8 @@ class Verdict:
 
 
 def tool() -> Path:
-    """The tool's program, its environment made when absent or when the lock has changed."""
-    program, stamp = HOME / "bin" / "datacontract", HOME / "lock.txt"
-    if program.exists() and stamp.exists() and stamp.read_text() == LOCK.read_text():
-        return program
-    beside = Path(sys.executable).with_name("uv")
-    uv = str(beside) if beside.exists() else shutil.which("uv")
-    if uv is None:
-        raise RuntimeError("uv is needed to make the tool's environment")
-    shutil.rmtree(HOME, ignore_errors=True)  # made in place: a program's first line names its own folder
-    subprocess.run([uv, "venv", "-q", "--python", sys.executable, str(HOME)], check=True)
-    install = [
-        uv,
-        "pip",
-        "install",
-        "-q",
-        "--require-hashes",
-        "--python",
-        str(HOME / "bin" / "python"),
-        "-r",
-        str(LOCK),
-    ]
-    subprocess.run(install, check=True)
-    stamp.write_text(LOCK.read_text())
-    return program
+    """The tool's program."""
+    return environment("contract-lint") / "bin" / "datacontract"
 
 
 def schema() -> Path:

@@ -7,15 +7,11 @@ Headgate or PyIceberg is in it.
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
-import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-LOCK = ROOT / "requirements" / "iceberg-reader.txt"
-HOME = ROOT / "build" / "iceberg-reader"
+from rigs.own_environment import environment
+
 _SCRIPT = """
 import duckdb, duckdb_extensions, json, sys
 task = json.load(sys.stdin)
@@ -30,33 +26,8 @@ json.dump(out, sys.stdout)
 
 
 def python() -> Path:
-    """The reader's Python, its environment made when absent or when the lock has changed."""
-    interpreter, stamp = HOME / "bin" / "python", HOME / "lock.txt"
-    if interpreter.exists() and stamp.exists() and stamp.read_text() == LOCK.read_text():
-        return interpreter
-    beside = Path(sys.executable).with_name("uv")
-    uv = str(beside) if beside.exists() else shutil.which("uv")
-    if uv is None:
-        raise RuntimeError("uv is needed to make the reader's environment")
-    fresh = HOME.with_name(f"iceberg-reader.{os.getpid()}")
-    shutil.rmtree(fresh, ignore_errors=True)
-    subprocess.run([uv, "venv", "-q", "--python", sys.executable, str(fresh)], check=True)
-    install = [
-        uv,
-        "pip",
-        "install",
-        "-q",
-        "--require-hashes",
-        "--python",
-        str(fresh / "bin" / "python"),
-        "-r",
-        str(LOCK),
-    ]
-    subprocess.run(install, check=True)
-    (fresh / "lock.txt").write_text(LOCK.read_text())
-    shutil.rmtree(HOME, ignore_errors=True)
-    fresh.rename(HOME)
-    return interpreter
+    """The reader's Python."""
+    return environment("iceberg-reader") / "bin" / "python"
 
 
 def ask(tables: dict[str, str], *queries: str) -> list[list[list[str | None]]]:

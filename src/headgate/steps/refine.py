@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -354,8 +354,3 @@ def _exceeded(dataset: Dataset, what: str, budget: Any) -> BudgetExceeded:
 def hold_fact(judged: Judged) -> str:
     """The fact that keeps gold closed until the rejected rows of these spans are dealt with."""
     return json.dumps({"read": judged.read, "spans": judged.spans}, sort_keys=True)
-
-
-def outcome_facts(judged: Judged) -> Mapping[str, int]:
-    """Totals by verdict."""
-    return {verdict: judged.total(verdict) for verdict in VERDICTS}
