@@ -220,7 +220,7 @@ class JsonDecoder:
         reasons: list[Any] = explained["reasons"].to_pylist()
         self.connection.unregister(SOURCE)
         for read, more in zip(some, reasons, strict=True):
-            read.reasons.extend(r for r in more if not (r["field"] in read.bad_paths and self._is_required(r["rule"])))
+            read.reasons.extend(r for r in more if not self._follows(r, read.bad_paths))
         bad = np.array([bool(read.reasons) for read in reads])
         coordinates = pick(lines, whole)
         keep = ~bad[whole]
@@ -233,8 +233,16 @@ class JsonDecoder:
             warned(judged, self.exact, keep),
         )
 
-    def _is_required(self, rule: str) -> bool:
-        return any(r.id == rule and r.check == "required" for r in self.dataset.rules)
+    def _follows(self, reason: Mapping[str, Any], bad_paths: set[str]) -> bool:
+        """Whether a rule fails only because a value could not be read, which is a reason of its own: a required field
+        that is then missing, a checksum over a field that is then not whole."""
+        rule = next((r for r in self.dataset.rules if r.id == reason["rule"]), None)
+        if rule is None or not bad_paths:
+            return False
+        if rule.check == "checksum":
+            of = str(rule.argument["of"])
+            return any(path == of or path.startswith((f"{of}.", f"{of}[")) for path in bad_paths)
+        return rule.check == "required" and reason["field"] in bad_paths
 
     def _source(self, lines: pa.Table, reads: Sequence[Read]) -> pa.Table:
         """The relation of carefully read values: a typed column per field, a text per standardised one."""
