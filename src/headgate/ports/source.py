@@ -50,3 +50,16 @@ class Peeks(Protocol):
 
     def idle(self, after: Position) -> bool:
         """True only when a read after this position would certainly yield no rows and no new position."""
+
+
+@runtime_checkable
+class Follows(Protocol):
+    """A source that can wait for what comes next. Others are asked again and again by a run that goes on."""
+
+    def follow(self, after: Position) -> Iterator[Batch]:
+        """Like `read`, but at the end of what there is it waits. While nothing comes it yields an empty batch at
+        least every tenth of a second, so that the caller can look at the clock, and stop by closing the iterator.
+
+        It ends by itself only when its share of the partitions changes: the caller then follows again, after the
+        position that the table has at that moment.
+        """

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from math import inf
+from time import monotonic
 from typing import Any
 
 import pyarrow as pa
@@ -21,6 +23,15 @@ PUBLISH_ROWS = 2_000_000
 PUBLISH_BYTES = 1 << 30
 
 
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """When rows are published: after so many rows, Arrow bytes, or seconds since the first of them came."""
+
+    rows: int = PUBLISH_ROWS
+    size_bytes: int = PUBLISH_BYTES
+    seconds: float = inf
+
+
 @dataclass(slots=True)
 class Landed:
     """What one land step did to one dataset."""
@@ -30,6 +41,15 @@ class Landed:
     publications: int = 0
     start: Position = field(default_factory=Position.start)
     end: Position = field(default_factory=Position.start)
+    offsets: dict[str, int] = field(default_factory=dict)  # partition -> the offset after its last row
+
+    def take(self, group: Landed) -> None:
+        """Add what a later publication did."""
+        self.rows += group.rows
+        self.size_bytes += group.size_bytes
+        self.publications += group.publications
+        self.end = group.end
+        self.offsets.update(group.offsets)
 
 
 def bronze_name(dataset: Dataset) -> str:
@@ -69,46 +89,51 @@ def land(dataset: Dataset, source: Source, lake: Lake, run: Run) -> Landed:
     position = view.position(dataset.name) if view else Position.start()
     landed = Landed(start=position, end=position)
     spec = bronze_spec(dataset, source.schema())
-    batches = _Groups(source.read(position))
+    batches = Incoming(source.read(position))
     while batches.more():
-        with lake.publication("land") as publication:
-            publication.ensure(spec)
-            group = _Group(batches, position, run)
-            publication.write(table, group.rows())
-            if group.end is None:
-                raise DefectError("the source ended without a position for its last rows", where=table, stage="land")
-            crash.point("land: rows written, position not")
-            publication.move(table, dataset.name, position, group.end)
-            for partition, following in group.offsets.items():
-                publication.note_fact(table, offset_fact(partition), str(following))
-            publication.note({"run": run.id, "dataset": dataset.name, "rows": group.count})
-            publication.commit()
-        crash.point("land: published")
-        position = position.advanced(group.end)
-        landed.rows += group.count
-        landed.size_bytes += group.size_bytes
-        landed.publications += 1
-        landed.end = position
+        group = land_group(dataset, spec, lake, run, batches, landed.end, Pace())
+        landed.take(group)
         run.tell("land", dataset=dataset.name, rows=landed.rows)
-    end = batches.end
-    if (view is None and not landed.publications) or (end is not None and position.advanced(end) != position):
-        landed.end = _move(dataset, lake, run, spec, position, end)
+    end = batches.end or Position.start()
+    if (view is None and not landed.publications) or landed.end.advanced(end) != landed.end:
+        landed.end = keep_end(dataset, spec, lake, run, landed.end, end)
         landed.publications += 1
     return landed
 
 
-def _move(
-    dataset: Dataset, lake: Lake, run: Run, spec: TableSpec, position: Position, end: Position | None
-) -> Position:
+def land_group(
+    dataset: Dataset, spec: TableSpec, lake: Lake, run: Run, batches: Incoming, position: Position, pace: Pace
+) -> Landed:
+    """One publication: rows up to the first end at which the pace is reached. `batches.more()` must have said yes.
+
+    Raises StalePosition when the table no longer stands at `position`.
+    """
+    with lake.publication("land") as publication:
+        publication.ensure(spec)
+        group = _Group(batches, run, pace)
+        publication.write(spec.name, group.rows())
+        if group.end is None:
+            raise DefectError("the source ended without a position for its last rows", where=spec.name, stage="land")
+        crash.point("land: rows written, position not")
+        publication.move(spec.name, dataset.name, position, group.end)
+        for partition, following in group.offsets.items():
+            publication.note_fact(spec.name, offset_fact(partition), str(following))
+        publication.note({"run": run.id, "dataset": dataset.name, "rows": group.count})
+        publication.commit()
+    crash.point("land: published")
+    return Landed(group.count, group.size_bytes, 1, position, position.advanced(group.end), group.offsets)
+
+
+def keep_end(dataset: Dataset, spec: TableSpec, lake: Lake, run: Run, position: Position, end: Position) -> Position:
     """Keep an end that came without rows, so that what was looked through is not looked through again; and let
     bronze exist, so that models can be built on a source that is still empty."""
     with lake.publication("land") as publication:
         publication.ensure(spec)
-        if end is not None:
+        if end.tokens:
             publication.move(spec.name, dataset.name, position, end)
         publication.note({"run": run.id, "dataset": dataset.name, "rows": 0})
         publication.commit()
-    return position.advanced(end) if end is not None else position
+    return position.advanced(end)
 
 
 def _check_names(dataset: Dataset, schema: pa.Schema) -> None:
@@ -126,57 +151,79 @@ def _check_names(dataset: Dataset, schema: pa.Schema) -> None:
                 )
 
 
-class _Groups:
-    """A source's batches with one batch of look-ahead; empty ones are passed over."""
+class Incoming:
+    """A source's batches with one batch of look-ahead; empty ones are passed over while nothing else is there."""
 
-    def __init__(self, batches: Iterator[Batch]) -> None:
+    def __init__(self, batches: Iterator[Batch], stop: Callable[[], bool] = lambda: False) -> None:
         self._batches = batches
         self._next: Batch | None = None
-        self.end: Position | None = None  # of the last batch without rows that no batch with rows followed
+        self._stop = stop
+        self.end: Position | None = None  # of batches without rows that no batch with rows followed
+        self.over = False  # the source has ended, or somebody said stop
 
-    def more(self) -> bool:
-        """Whether a batch with rows, or the end of rows already taken, is still to come."""
-        while self._next is None:
-            batch = next(self._batches, None)
+    def more(self, *, wait: bool = True) -> bool:
+        """Whether a batch with rows is still to come. Without `wait`, an idle source's next empty batch says no."""
+        while self._next is None and not self.over:
+            batch = None if self._stop() else self.take()
             if batch is None:
-                return False
+                self.over = True
+                break
             if batch.rows.num_rows:
-                self._next, self.end = batch, None
+                self._next = batch
             elif batch.end is not None:
-                self.end = batch.end
-        return True
+                self.end = batch.end if self.end is None else self.end.advanced(batch.end)
+            if not wait:
+                break
+        return self._next is not None
 
     def take(self) -> Batch | None:
-        """The next batch, also an empty one."""
+        """The next batch, also an empty one; None at the end."""
         if self._next is not None:
-            batch, self._next = self._next, None
-            return batch
-        return next(self._batches, None)
+            held, self._next = self._next, None
+            return held
+        batch = None if self.over else next(self._batches, None)
+        self.over = batch is None
+        return batch
+
+    def close(self) -> None:
+        """Let the source end its read."""
+        close = getattr(self._batches, "close", None)
+        if close is not None:
+            close()
 
 
 class _Group:
-    """The batches of one publication: up to the first end past the size that makes a publication worth it."""
+    """The batches of one publication: up to the first end at which the pace is reached."""
 
-    def __init__(self, batches: _Groups, start: Position, run: Run) -> None:
+    def __init__(self, batches: Incoming, run: Run, pace: Pace) -> None:
         self._batches = batches
         self._run = run
-        self._start = start
-        self.end: Position | None = None
+        self._pace = pace
+        self.end: Position | None = batches.end
+        batches.end = None
         self.count = 0
         self.size_bytes = 0
         self.offsets: dict[str, int] = {}
 
     def rows(self) -> Iterator[pa.RecordBatch]:
         at: Any = pa.scalar(self._run.at_us, pa.int64()).cast(INSTANT)
+        ends, whole = self.end or Position.start(), True
+        due = monotonic() + self._pace.seconds
         while (batch := self._batches.take()) is not None:
-            self.end = batch.end
             rows = batch.rows
+            if batch.end is not None:
+                ends, whole = ends.advanced(batch.end), True
+            elif rows.num_rows:
+                whole = False
+            self.end = ends if whole else None
             if rows.num_rows:
                 self.count += rows.num_rows
                 self.size_bytes += rows.nbytes
                 self._note_offsets(rows)
                 yield rows.append_column(pa.field(INGESTED_AT, INSTANT, nullable=False), pa.repeat(at, rows.num_rows))
-            if batch.end is not None and (self.count >= PUBLISH_ROWS or self.size_bytes >= PUBLISH_BYTES):
+            if whole and (
+                self.count >= self._pace.rows or self.size_bytes >= self._pace.size_bytes or monotonic() >= due
+            ):
                 return
 
     def _note_offsets(self, rows: pa.RecordBatch) -> None:

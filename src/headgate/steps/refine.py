@@ -47,6 +47,22 @@ class Judged:
         """The same counts, free to change."""
         return deepcopy(self)
 
+    def join(self, other: Judged) -> None:
+        """Take in what another step judged before this one."""
+        for partition, counts in other.verdicts.items():
+            mine = self.verdicts.setdefault(partition, dict.fromkeys(VERDICTS, 0))
+            for verdict, rows in counts.items():
+                mine[verdict] += rows
+        for mine, theirs in ((self.reasons, other.reasons), (self.warnings, other.warnings)):
+            for rule, rows in theirs.items():
+                mine[rule] = mine.get(rule, 0) + rows
+        for partition, (start, stop) in other.spans.items():
+            first, last = self.spans.get(partition, (start, stop))
+            self.spans[partition] = (min(start, first), max(stop, last))
+        self.read += other.read
+        self.replaced += other.replaced
+        self.publications += other.publications
+
     def add(self, refined: Refined, spans: Sequence[Span]) -> None:
         """Take in one publication's result."""
         for partition, counts in refined.verdicts.items():
@@ -84,8 +100,20 @@ def pending(dataset: Dataset, cut: Cut) -> list[Span]:
     return spans
 
 
-def refine(dataset: Dataset, lake: Lake, engine: Engine, run: Run, *, rebuild: bool = False) -> Judged:
+def refine(
+    dataset: Dataset,
+    lake: Lake,
+    engine: Engine,
+    run: Run,
+    *,
+    rebuild: bool = False,
+    before: Judged | None = None,
+    most_rows: int = JUDGE_ROWS,
+) -> Judged:
     """Judge everything that bronze holds and silver has not seen; with `rebuild`, everything anew.
+
+    `before` is what the error budget counts besides this (a run that goes on looks at some time together);
+    `most_rows` is how many bronze rows one publication judges at most.
 
     Raises BudgetExceeded after the last publication when more rows failed than the contract allows: silver and
     quarantine stay as judged, gold must not be built.
@@ -94,9 +122,9 @@ def refine(dataset: Dataset, lake: Lake, engine: Engine, run: Run, *, rebuild: b
     if rebuild:
         _rebuild(dataset, lake, engine, run, judged)
     conflicts = 0
-    while spans := _portion(pending(dataset, cut := lake.cut())):
+    while spans := _portion(pending(dataset, cut := lake.cut()), most_rows):
         try:
-            _judge(dataset, cut, lake, engine, run, judged, spans)
+            _judge(dataset, cut, lake, engine, run, judged, spans, before)
         except CommitConflict:
             # Nothing of it landed, and silver is not what these verdicts were given against: judge again.
             conflicts += 1
@@ -124,7 +152,14 @@ def _exist(dataset: Dataset, lake: Lake) -> int:
 
 
 def _judge(
-    dataset: Dataset, cut: Cut, lake: Lake, engine: Engine, run: Run, judged: Judged, spans: Sequence[Span]
+    dataset: Dataset,
+    cut: Cut,
+    lake: Lake,
+    engine: Engine,
+    run: Run,
+    judged: Judged,
+    spans: Sequence[Span],
+    before: Judged | None,
 ) -> None:
     """One publication: the verdicts of some spans. `judged` takes them in once they are certain to be visible."""
     with lake.publication("refine") as publication:
@@ -132,6 +167,8 @@ def _judge(
         refined = engine.refine(step.job(spans))
         after = judged.copy()
         after.add(refined, spans)
+        if before is not None:
+            after.join(before)
         step.apply(refined)
         step.advance(spans, refined, last=not _rest(dataset, cut, spans))
         step.hold(after)
@@ -140,11 +177,11 @@ def _judge(
     judged.add(refined, spans)
 
 
-def _portion(spans: list[Span]) -> list[Span]:
-    """The first rows of each partition, about JUDGE_ROWS in all."""
+def _portion(spans: list[Span], most_rows: int) -> list[Span]:
+    """The first rows of each partition, about `most_rows` in all."""
     if not spans:
         return []
-    each = max(1, JUDGE_ROWS // len(spans))
+    each = max(1, most_rows // len(spans))
     return [Span(s.partition, s.start, min(s.stop, s.start + each)) for s in spans]
 
 
