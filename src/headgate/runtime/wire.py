@@ -95,5 +95,6 @@ def open_lake(settings: Settings, folder: Path, env: Mapping[str, str]) -> Lake:
 def open_engine(settings: Settings) -> Engine:
     """The project's engine."""
     module = importlib.import_module(f"headgate.engines.{settings.engine}")
-    engine: Engine = module.open_engine({**settings.engine_options, "temp_directory": str(settings.state / "tmp")})
+    places = {"temp_directory": str(settings.state / "tmp"), "cache_directory": str(settings.state / "keys")}
+    engine: Engine = module.open_engine({**settings.engine_options, **places})
     return engine

@@ -58,7 +58,7 @@ class Rig:
 
     def __init__(self, folder: Any, dataset: Dataset, *, versioned: bool = False, **settings: Any) -> None:
         self.folder, self.dataset = str(folder), dataset
-        self.engine = open_engine(settings)
+        self.engine = open_engine({"cache_directory": f"{self.folder}/keys", **settings})
         self.bronze: list[FileInfo] = []
         self.bronze_schema: pa.Schema | None = None
         self.files: dict[str, list[FileInfo]] = {"silver": [], "quarantine": [], "ledger": []}

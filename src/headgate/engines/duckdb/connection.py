@@ -22,12 +22,14 @@ class Settings:
 
     `memory_limit` bounds DuckDB over all workers (text such as `2GB`; DuckDB spills to `temp_directory` beyond it),
     `threads` is the number of cores to keep busy, 0 means all. `temp_directory` is where held rows and spilled
-    data go, by default the system's.
+    data go, by default the system's. `cache_directory` is where indexes of silver's keys are kept between runs; without
+    one they live in memory.
     """
 
     memory_limit: str = "2GB"
     temp_directory: str = ""
     threads: int = 0
+    cache_directory: str = ""
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Settings:
@@ -42,6 +44,7 @@ class Settings:
             memory_limit=str(given.get("memory_limit") or "2GB"),
             temp_directory=str(given.get("temp_directory") or ""),
             threads=_count(given.get("threads") or 0),
+            cache_directory=str(given.get("cache_directory") or ""),
         )
         if settings.memory_bytes < 64 * 2**20:
             raise FixInputError("engine setting memory_limit is below 64MiB", stage="validate")

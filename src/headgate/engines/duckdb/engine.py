@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import pyarrow as pa
 
 from headgate.engines.duckdb.connection import Settings
+from headgate.engines.duckdb.history import Indexes
 from headgate.engines.duckdb.models import derive, describe
 from headgate.engines.duckdb.query import query, references
 from headgate.engines.duckdb.refine import refine
@@ -15,14 +16,16 @@ from headgate.ports.store import TableView
 
 
 class DuckDBEngine:
-    """DuckDB as `headgate.ports.engine.Engine`. Each call has its own databases, so calls do not see each other."""
+    """DuckDB as `headgate.ports.engine.Engine`. Each call has its own databases, so calls do not see each other;
+    only indexes of silver's keys stay open between them."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self._indexes = Indexes()
 
     def refine(self, job: RefineJob) -> Refined:
         """See the port. DefectError when the account of rows does not balance."""
-        return refine(self.settings, job)
+        return refine(self.settings, job, self._indexes)
 
     def derive(self, sql: str, tables: Mapping[str, TableView], output: Output) -> Sequence[str]:
         """See the port. FixInputError with line and column for a mistake in the model."""

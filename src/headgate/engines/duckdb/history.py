@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import threading
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import duckdb
@@ -11,14 +15,19 @@ import pyarrow as pa
 
 from headgate.contract.model import Dataset
 from headgate.contract.to_sql import duckdb_type, literal, quote
-from headgate.engines.duckdb.arrays import fetch, take
-from headgate.engines.duckdb.files import open_parquet
-from headgate.engines.duckdb.judgement import CONTENT, KEY, content_hash
+from headgate.engines.duckdb.arrays import fetch
+from headgate.engines.duckdb.connection import Settings
+from headgate.engines.duckdb.files import open_parquet, plain_type
+from headgate.engines.duckdb.judgement import CONTENT, KEY, content_hash, key_columns
+from headgate.engines.duckdb.key_index import FILTER, ROW, IndexLayout, IndexWriter, KeyIndex, Wanted, open_index
+from headgate.errors import DefectError
 from headgate.ports.batch import OFFSET, PARTITION, VERSION
+from headgate.ports.engine import RefineJob
 from headgate.ports.store import FileInfo
 
 FILE_NUMBER = "_hg_file_number"
-READ_ROWS = 1_000_000  # rows of silver's keys looked at together
+READ_ROWS = 250_000  # rows of silver looked at together
+MOST_OPEN = 256  # indexes kept open between jobs
 
 
 def silver_types(dataset: Dataset, *, versioned: bool) -> dict[str, str]:
@@ -29,120 +38,143 @@ def silver_types(dataset: Dataset, *, versioned: bool) -> dict[str, str]:
     return {**types, PARTITION: "VARCHAR", OFFSET: "BIGINT"}
 
 
+def index_layout(settings: Settings, job: RefineJob) -> IndexLayout | None:
+    """How silver's files are indexed; None for data without a key."""
+    versioned = VERSION in job.bronze_schema.names
+    key = key_columns(job.dataset, versioned=versioned)
+    if not key:
+        return None
+    silver = job.outputs["silver"].schema
+    columns = pa.schema([
+        pa.field(name, plain_type(silver.field(name).type))
+        for name in (*wanted_columns(job.dataset, key), PARTITION, OFFSET)
+    ])  # fmt: skip
+    folder = os.path.join(settings.cache_directory, job.dataset.name) if settings.cache_directory else ""
+    types = silver_types(job.dataset, versioned=versioned)
+    return IndexLayout.of(folder, columns, f"{key} of {list(types.items())}")
+
+
+class Indexes:
+    """Indexes that stay open between the jobs of one engine. Safe for several threads."""
+
+    def __init__(self) -> None:
+        self._open: OrderedDict[str, KeyIndex] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, path: str) -> KeyIndex | None:
+        """The index that was put under this path, if it is still open."""
+        with self._lock:
+            found = self._open.get(path)
+            if found is not None:
+                self._open.move_to_end(path)
+            return found
+
+    def put(self, path: str, index: KeyIndex) -> None:
+        """Keep an index open; the one that was not asked for the longest goes."""
+        with self._lock:
+            self._open[path] = index
+            if len(self._open) > MOST_OPEN:
+                self._open.popitem(last=False)
+
+
 class Silver:
     """Rows of the present silver table whose keys a job brings too."""
 
     def __init__(
-        self,
-        connection: duckdb.DuckDBPyConnection,
-        dataset: Dataset,
-        files: Sequence[FileInfo],
-        key: Sequence[str],
-        *,
-        versioned: bool,
+        self, connection: duckdb.DuckDBPyConnection, job: RefineJob, layout: IndexLayout, indexes: Indexes
     ) -> None:
-        self.connection, self.dataset, self.files, self.key = connection, dataset, files, key
-        self.types = silver_types(dataset, versioned=versioned)
+        self.connection, self.dataset, self.files = connection, job.dataset, job.silver
+        self.layout, self.indexes = layout, indexes
+        versioned = VERSION in job.bronze_schema.names
+        self.key = key_columns(job.dataset, versioned=versioned)
+        self.types = silver_types(job.dataset, versioned=versioned)
 
     def rows_with(
         self, hashes: np.ndarray, bounds: Mapping[str, tuple[Any, Any]], values: np.ndarray | None
     ) -> pa.Table:
         """Silver rows whose key hash is among `hashes` (sorted, distinct): key, order and coordinate columns, key
-        and content hash, and the number of the file. Equal keys always have equal hashes, so no row is missed.
+        and content hash, the row's number in its file, and the number of the file. Equal keys always have equal
+        hashes, so no row is missed.
 
         `bounds` are the smallest and greatest job value of key columns where they are known; `values` are all job
-        values of a one-column integer key, sorted: with both, files and row groups that cannot match are not read.
+        values of a one-column integer key, sorted: with either, files that cannot match are not looked at.
         """
-        self.connection.register("hg_hashes", pa.table({KEY: hashes}))
+        wanted = Wanted(hashes)
         found: list[pa.Table] = []
         for number, info in enumerate(self.files):
-            if not self._may_match(info.lower, info.upper, bounds, values):
+            if not self._may_match(info, bounds, values):
                 continue
-            with open_parquet(info.path) as file:
-                found.extend(self._matches(file, groups, number) for groups in self._groups(file.metadata, values))
-        self.connection.unregister("hg_hashes")
+            for rows in self.index(info).find(wanted):
+                count = pa.array(np.full(rows.num_rows, number, np.int32))
+                found.append(rows.append_column(FILE_NUMBER, count))
         return pa.concat_tables(found) if found else self._empty()
 
-    def _may_match(
-        self,
-        lower: Mapping[str, Any],
-        upper: Mapping[str, Any],
-        bounds: Mapping[str, tuple[Any, Any]],
-        values: np.ndarray | None,
-    ) -> bool:
-        for name, (least, greatest) in bounds.items():
-            if _less(greatest, lower.get(name)) or _less(upper.get(name), least):
-                return False
-        if values is not None:
-            low, high = lower.get(self.key[0]), upper.get(self.key[0])
-            if isinstance(low, int) and isinstance(high, int):
-                first = int(np.searchsorted(values, low))
-                return first < len(values) and bool(values[first] <= high)
-        return True
+    def index(self, info: FileInfo) -> KeyIndex:
+        """The index of a silver file: open, kept, or made anew."""
+        name = self.layout.path(info.path)
+        index = self.indexes.get(name)
+        if index is None:
+            index = open_index(self.layout, info.path, info.rows) or self._indexed(info)
+            self.indexes.put(name, index)
+        return index
 
-    def _groups(self, metadata: Any, values: np.ndarray | None) -> list[list[int]]:
-        """Row groups that may match, several together up to READ_ROWS rows."""
-        column = next(i for i in range(metadata.num_columns) if metadata.schema.column(i).path == self.key[0])
-        batches: list[list[int]] = []
-        rows = READ_ROWS
-        for number in range(metadata.num_row_groups):
-            group = metadata.row_group(number)
-            statistics = group.column(column).statistics if values is not None else None
-            if statistics is not None and statistics.has_min_max:
-                lower, upper = {self.key[0]: statistics.min}, {self.key[0]: statistics.max}
-                if not self._may_match(lower, upper, {}, values):
-                    continue
-            if rows + group.num_rows > READ_ROWS:
-                batches.append([])
-                rows = 0
-            batches[-1].append(number)
-            rows += group.num_rows
-        return batches
+    def _indexed(self, info: FileInfo) -> KeyIndex:
+        writer, start = IndexWriter(self.layout), 0
+        with open_parquet(info.path) as file:
+            names = [name for name in self.types if name in set(file.schema_arrow.names)]
+            for batch in file.iter_batches(READ_ROWS, columns=names, use_threads=True):
+                writer.add(self._hashed(pa.Table.from_batches([batch]), start))
+                start += batch.num_rows
+        kept = writer.close(info.path) or open_index(self.layout, info.path, info.rows)
+        if kept is None or kept.rows != info.rows:
+            raise DefectError(f"{info.path} could not be indexed", stage="refine")
+        return kept
 
-    def _matches(self, file: Any, groups: list[int], number: int) -> pa.Table:
-        """First only the keys are read; then all columns, of row groups in which a key was found."""
-        keys = file.read_row_groups(groups, columns=list(self.key), use_threads=True)
-        keys = keys.append_column("_hg_at", pa.array(np.arange(keys.num_rows, dtype=np.int64)))
-        self.connection.register("hg_keys", keys)
-        typed = ", ".join(f"CAST({quote(k)} AS {self.types[k]})" for k in self.key)
-        matching = f"SELECT _hg_at FROM hg_keys SEMI JOIN hg_hashes ON hash({typed}) = {KEY}"
-        at = np.sort(fetch(self.connection, matching)["_hg_at"].to_numpy())
-        self.connection.unregister("hg_keys")
-        if not len(at):
-            return self._empty()
-        sizes = np.array([file.metadata.row_group(group).num_rows for group in groups])
-        starts = np.cumsum(sizes) - sizes
-        group_of = np.searchsorted(starts, at, side="right") - 1
-        hit, which = np.unique(group_of, return_inverse=True)
-        there = set(file.schema_arrow.names)
-        rows = file.read_row_groups(
-            [groups[g] for g in hit], columns=[c for c in self.types if c in there], use_threads=True
-        )
-        kept_starts = np.cumsum(sizes[hit]) - sizes[hit]
-        return self._judged(take(rows, at - starts[group_of] + kept_starts[which]), number)
-
-    def _judged(self, rows: pa.Table, number: int) -> pa.Table:
-        """The columns that verdicts need, from whole silver rows."""
-        self.connection.register("hg_rows", rows)
-        result = fetch(self.connection, self._select("hg_rows", set(rows.column_names), number))
-        self.connection.unregister("hg_rows")
-        return result
-
-    def _select(self, relation: str, there: set[str], number: int) -> str:
+    def _hashed(self, rows: pa.Table, start: int) -> pa.Table:
+        """What an index keeps of whole silver rows."""
+        there = set(rows.column_names)
+        rows = rows.append_column(ROW, pa.array(np.arange(start, start + rows.num_rows, dtype=np.uint32)))
         typed = ", ".join(
             f"CAST({quote(n) if n in there else 'NULL'} AS {of}) AS {quote(n)}" for n, of in self.types.items()
         )
         names = ", ".join(quote(n) for n in wanted_columns(self.dataset, self.key))
         keys = ", ".join(quote(k) for k in self.key)
-        return (
+        self.connection.register("hg_rows", rows)
+        result = fetch(
+            self.connection,
             f"SELECT {names}, {PARTITION}, {OFFSET}, hash({keys}) AS {KEY}, {content_hash(self.dataset)} AS {CONTENT}, "
-            f"{number}::INTEGER AS {FILE_NUMBER} FROM (SELECT {typed} FROM {relation})"
+            f"{ROW} FROM (SELECT {typed}, {ROW} FROM hg_rows)",
         )
+        self.connection.unregister("hg_rows")
+        return result
+
+    def _may_match(self, info: FileInfo, bounds: Mapping[str, tuple[Any, Any]], values: np.ndarray | None) -> bool:
+        for name, (least, greatest) in bounds.items():
+            if _less(greatest, info.lower.get(name)) or _less(info.upper.get(name), least):
+                return False
+        if values is not None:
+            low, high = info.lower.get(self.key[0]), info.upper.get(self.key[0])
+            if isinstance(low, int) and isinstance(high, int):
+                first = int(np.searchsorted(values, low))
+                return first < len(values) and bool(values[first] <= high)
+        return True
 
     def _empty(self) -> pa.Table:
-        nothing = ", ".join(f"CAST(NULL AS {of}) AS {quote(n)}" for n, of in self.types.items())
-        relation = f"(SELECT {nothing} WHERE false)"
-        return fetch(self.connection, self._select(relation, set(self.types), 0))
+        schema = self.layout.schema
+        columns = [f for f in schema if f.name != FILTER] + [pa.field(FILE_NUMBER, pa.int32())]
+        return pa.schema(columns).empty_table()
+
+
+def forget_others(layout: IndexLayout, files: Sequence[FileInfo], new: Sequence[str]) -> None:
+    """Remove kept indexes of files that are neither silver's nor new. Losing one that somebody still wants only costs
+    the time to make it again."""
+    if not layout.folder or not os.path.isdir(layout.folder):
+        return
+    wanted = {os.path.basename(layout.path(path)) for path in [*(info.path for info in files), *new]}
+    for name in os.listdir(layout.folder):
+        if name not in wanted and not name.endswith(".part"):
+            with suppress(OSError):
+                os.unlink(os.path.join(layout.folder, name))
 
 
 def _less(one: Any, other: Any) -> bool:

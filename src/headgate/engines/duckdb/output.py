@@ -14,6 +14,8 @@ import pyarrow.parquet as pq
 
 from headgate.engines.duckdb.arrays import Array, compute, take, whole
 from headgate.engines.duckdb.files import file_schema, locate
+from headgate.engines.duckdb.judgement import CONTENT, KEY
+from headgate.engines.duckdb.key_index import IndexLayout, IndexWriter
 from headgate.engines.duckdb.partitions import split
 from headgate.errors import DefectError
 from headgate.ports.engine import Output
@@ -41,21 +43,23 @@ class _Part:
     waiting: list[pa.Table] = field(default_factory=list)
     rows: int = 0
     size_bytes: int = 0
-    file: _File | None = None
+    file: DataFile | None = None
 
 
 class TableWriter:
     """Writes rows of one table; `close` gives the files. Nothing is in a file for certain before that."""
 
-    def __init__(self, output: Output) -> None:
-        self.output = output
+    def __init__(self, output: Output, index: IndexLayout | None = None) -> None:
+        """With an `index`, rows bring their key and content hashes, and each file gets an index beside it."""
+        self.output, self.index = output, index
         self.schema = file_schema(output)
+        self._names = [*self.schema.names, *((KEY, CONTENT) if index else ())]
         self._parts: dict[tuple[Hashable, ...], _Part] = {}
         self._done: list[Written] = []
 
     def write(self, table: pa.Table, keep: np.ndarray | None = None) -> None:
         """Take rows, those where `keep` is true; the table has the output's columns, in any order, and maybe others."""
-        for value, chosen in split(table.select(self.schema.names), self.output.partition, keep):
+        for value, chosen in split(table.select(self._names), self.output.partition, keep):
             rows = self._shaped(chosen)
             part = self._parts.setdefault(value, _Part())
             part.waiting.append(rows)
@@ -80,7 +84,10 @@ class TableWriter:
             if not one.nullable and column.null_count:
                 raise DefectError(f"{one.name} is required and has {column.null_count} rows without a value")
             columns.append(column)
-        return pa.Table.from_arrays(columns, schema=self.schema)
+        shaped = pa.Table.from_arrays(columns, schema=self.schema)
+        for name in self._names[len(columns) :]:
+            shaped = shaped.append_column(name, table[name])
+        return shaped
 
     def _flush(self, part: _Part) -> None:
         if not part.rows:
@@ -89,7 +96,7 @@ class TableWriter:
         part.waiting, part.rows, part.size_bytes = [], 0, 0
         rows = _sorted(rows, self.output.sort)
         if part.file is None:
-            part.file = _File(self.output.folder, self.schema, rows)
+            part.file = DataFile(self.output.folder, self.schema, rows, self.index)
         part.file.write(rows)
         if part.file.size_bytes >= BYTES_PER_FILE:
             self._finish(part)
@@ -112,12 +119,14 @@ class TableWriter:
             self._finish(part)
 
 
-class _File:
-    """One Parquet file being written."""
+class DataFile:
+    """One Parquet file being written, and its index."""
 
-    def __init__(self, folder: str, schema: pa.Schema, sample: pa.Table) -> None:
+    def __init__(self, folder: str, schema: pa.Schema, sample: pa.Table, index: IndexLayout | None) -> None:
         self.path = f"{folder.rstrip('/')}/{uuid.uuid4()}.parquet"
         self.rows = 0
+        self._schema = schema
+        self._index = IndexWriter(index) if index and index.folder else None
         filesystem, inner = locate(self.path)
         self._local = inner if filesystem is None else None
         self._sink = open(inner, "wb") if filesystem is None else filesystem.open_output_stream(inner)  # noqa: SIM115
@@ -126,7 +135,7 @@ class _File:
             schema,
             compression="zstd",
             compression_level=1,
-            use_dictionary=_repeating(sample),
+            use_dictionary=_repeating(sample.select(schema.names)),
             store_schema=False,
             store_decimal_as_integer=True,
         )
@@ -138,7 +147,9 @@ class _File:
 
     def write(self, rows: pa.Table) -> None:
         """Append one row group."""
-        self._writer.write_table(rows, row_group_size=max(rows.num_rows, 1))
+        self._writer.write_table(rows.select(self._schema.names), row_group_size=max(rows.num_rows, 1))
+        if self._index is not None:
+            self._index.add(rows, self.rows)
         self.rows += rows.num_rows
 
     def close(self) -> Written:
@@ -148,6 +159,8 @@ class _File:
             self._sink.flush()
             os.fsync(self._sink.fileno())
         self._sink.close()
+        if self._index is not None:
+            self._index.close(self.path)
         return Written(self.path, self.rows)
 
 

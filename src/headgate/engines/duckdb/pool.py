@@ -18,7 +18,7 @@ import pyarrow as pa
 from headgate.engines.duckdb.connection import Settings
 from headgate.engines.duckdb.pieces import Piece
 from headgate.engines.duckdb.processes import start_workers
-from headgate.engines.duckdb.worker import CAREFUL_ROWS, PieceReport, Rewrite, RewriteReport, Worker, WriteReport
+from headgate.engines.duckdb.worker import CAREFUL_ROWS, PieceReport, Worker, WriteReport
 from headgate.ports.batch import RAW
 from headgate.ports.engine import RefineJob
 
@@ -43,9 +43,6 @@ class Works(Protocol):
 
     def write(self, lost: Mapping[int, np.ndarray]) -> WriteReport:
         """See `Worker.write`."""
-
-    def rewrite(self, task: Rewrite) -> RewriteReport:
-        """See `Worker.rewrite`."""
 
     def close(self) -> None:
         """See `Worker.close`."""
@@ -74,15 +71,6 @@ class Pool:
     def write(self, lost: Mapping[int, np.ndarray]) -> list[WriteReport]:
         """Everything held is written, but the lost rows (piece -> row numbers)."""
         return self._each(lambda worker: worker.write(lost))
-
-    def rewrite(self, tasks: Sequence[Rewrite]) -> list[RewriteReport]:
-        """Every silver file of the tasks written again."""
-        left, lock = iter(tasks), Lock()
-
-        def work(worker: Works) -> list[RewriteReport]:
-            return [worker.rewrite(task) for task in _shared(left, lock)]
-
-        return [report for reports in self._each(work) for report in reports] if tasks else []
 
     def _each(self, work: Callable[[Works], _Result]) -> list[_Result]:
         """The work done by all workers at once."""

@@ -24,7 +24,7 @@ import pyarrow as pa
 
 from headgate.engines.duckdb.connection import Settings
 from headgate.engines.duckdb.pieces import Piece
-from headgate.engines.duckdb.worker import PieceReport, Rewrite, RewriteReport, Worker, WriteReport
+from headgate.engines.duckdb.worker import PieceReport, Worker, WriteReport
 from headgate.errors import DefectError, HeadgateError, RetryableError
 from headgate.ports.engine import RefineJob
 
@@ -63,11 +63,6 @@ class RemoteWorker:
     def write(self, lost: Mapping[int, np.ndarray]) -> WriteReport:
         """See `Worker.write`."""
         report: WriteReport = self._ask("write", lost)
-        return report
-
-    def rewrite(self, task: Rewrite) -> RewriteReport:
-        """See `Worker.rewrite`."""
-        report: RewriteReport = self._ask("rewrite", task)
         return report
 
     def close(self) -> None:

@@ -19,57 +19,62 @@ import pyarrow as pa
 from headgate.engines.duckdb.arrays import Array, compute, distinct
 from headgate.engines.duckdb.connection import Settings, connect
 from headgate.engines.duckdb.files import open_parquet, sync_folder
-from headgate.engines.duckdb.history import Silver, last_positions
-from headgate.engines.duckdb.judgement import KEY, key_columns
+from headgate.engines.duckdb.history import Indexes, Silver, forget_others, index_layout, last_positions
+from headgate.engines.duckdb.judgement import KEY
 from headgate.engines.duckdb.output import TableWriter, Written
 from headgate.engines.duckdb.pieces import partition_counts, plan_pieces
 from headgate.engines.duckdb.pool import Pool, open_pool
+from headgate.engines.duckdb.rewrite import Rewrite, RewriteReport, rewrite
 from headgate.engines.duckdb.verdicts import Lost, decide, repeated
-from headgate.engines.duckdb.worker import PieceReport, Rewrite, RewriteReport, WriteReport, merged
+from headgate.engines.duckdb.worker import PieceReport, WriteReport, merged
 from headgate.errors import DefectError
-from headgate.ports.batch import OFFSET, PARTITION, VERSION
+from headgate.ports.batch import OFFSET, PARTITION
 from headgate.ports.engine import ACCEPTED, DROPPED, DUPLICATE, QUARANTINED, SUPERSEDED, VERDICTS, Refined, RefineJob
 
 
-def refine(settings: Settings, job: RefineJob) -> Refined:
+def refine(settings: Settings, job: RefineJob, indexes: Indexes) -> Refined:
     """Judge the job's rows and write the files. DefectError when a row has no verdict or two."""
     pieces = plan_pieces(job)
-    with open_pool(settings, job, pieces) as pool:
+    layout = index_layout(settings, job)
+    with open_pool(settings, job, pieces) as pool, connect(settings, threads=settings.cores, share=2) as connection:
         reports = pool.decode(pieces)
-        lost = _decide(settings, job, reports, pool)
+        silver = Silver(connection, job, layout, indexes) if layout else None
+        lost = _decide(job, reports, pool, silver) if silver else None
         written = pool.write(lost.in_pieces() if lost else {})
-        rewritten = pool.rewrite(_rewrites(job, lost))
+        rewritten = rewrite(settings, job, _rewrites(job, lost, silver)) if lost and silver else []
+    if layout and job.silver:
+        forget_others(
+            layout,
+            job.silver,
+            [f.path for w in written for f in w.files["silver"]] + [f.path for r in rewritten for f in r.files],
+        )
     ledger = _write_ledger(job, reports, lost)
     refined = _result(job, reports, written, rewritten, ledger)
     _account(job, reports, written, rewritten, lost, refined)
     return refined
 
 
-def _decide(settings: Settings, job: RefineJob, reports: Sequence[PieceReport], pool: Pool) -> Lost | None:
+def _decide(job: RefineJob, reports: Sequence[PieceReport], pool: Pool, silver: Silver) -> Lost | None:
     """Step 3. Only rows whose key hash occurs twice can have a rival; for them the keys themselves decide."""
-    versioned = VERSION in job.bronze_schema.names
-    key = key_columns(job.dataset, versioned=versioned)
     hashes = [r.hashes for r in reports if r.hashes is not None and len(r.hashes)]
-    if not key or not hashes:
+    if not hashes:
         return None
     all_hashes = np.concatenate(hashes)
     suspects = repeated(all_hashes)
     if not len(suspects) and not job.silver:
         return None
-    with connect(settings, threads=settings.cores, share=2) as connection:
-        silver = Silver(connection, job.dataset, job.silver, key, versioned=versioned)
-        rows = silver.rows_with(distinct(all_hashes) if job.silver else suspects, _bounds(reports), _values(reports))
-        suspects = np.union1d(suspects, rows[KEY].to_numpy())
-        if not len(suspects):
-            return None
-        return decide(
-            connection,
-            pool.suspects(suspects),
-            rows,
-            key,
-            job.dataset.order,
-            lambda winners, after: last_positions(connection, job.ledger, winners, after),
-        )
+    rows = silver.rows_with(distinct(all_hashes) if job.silver else suspects, _bounds(reports), _values(reports))
+    suspects = np.union1d(suspects, rows[KEY].to_numpy())
+    if not len(suspects):
+        return None
+    return decide(
+        silver.connection,
+        pool.suspects(suspects),
+        rows,
+        silver.key,
+        job.dataset.order,
+        lambda winners, after: last_positions(silver.connection, job.ledger, winners, after),
+    )
 
 
 def _bounds(reports: Sequence[PieceReport]) -> dict[str, tuple[object, object]]:
@@ -85,8 +90,11 @@ def _values(reports: Sequence[PieceReport]) -> np.ndarray | None:
     return distinct(np.concatenate(values)) if len(values) == len(told) else None
 
 
-def _rewrites(job: RefineJob, lost: Lost | None) -> list[Rewrite]:
-    return [Rewrite(job.silver[n].path, gone) for n, gone in lost.in_files().items()] if lost else []
+def _rewrites(job: RefineJob, lost: Lost, silver: Silver) -> list[Rewrite]:
+    return [
+        Rewrite(job.silver[n].path, job.silver[n].rows, gone, silver.index(job.silver[n]))
+        for n, gone in lost.in_files().items()
+    ]
 
 
 def _write_ledger(job: RefineJob, reports: Sequence[PieceReport], lost: Lost | None) -> list[Written]:
@@ -134,12 +142,12 @@ def _result(
             files[table].extend(some)
         refined.checksum += write.checksum
         refined.silver_rows += sum(write.accepted.values())
-    for rewrite in rewritten:
-        files["silver"].extend(rewrite.files)
-        refined.removed.setdefault("silver", []).append(rewrite.path)
-        refined.checksum -= rewrite.checksum
-        refined.silver_rows -= rewrite.lost
-        refined.replaced += rewrite.lost
+    for one in rewritten:
+        files["silver"].extend(one.files)
+        refined.removed.setdefault("silver", []).append(one.path)
+        refined.checksum -= one.checksum
+        refined.silver_rows -= one.lost
+        refined.replaced += one.lost
     for table, some in files.items():
         if some:
             refined.added[table] = [one.path for one in some]

@@ -24,6 +24,7 @@ from headgate.contract.to_sql import quote
 from headgate.engines.duckdb.arrays import compute, distinct, fetch, take
 from headgate.engines.duckdb.history import FILE_NUMBER
 from headgate.engines.duckdb.judgement import CONTENT
+from headgate.engines.duckdb.key_index import ROW
 from headgate.engines.duckdb.worker import AT, PIECE
 from headgate.ports.batch import OFFSET, PARTITION
 from headgate.ports.engine import DUPLICATE, SUPERSEDED
@@ -37,8 +38,8 @@ _LAST_PARTITION, _LAST_OFFSET = "_hg_last_partition", "_hg_last_offset"
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """Rows that are not accepted: coordinates, `verdict`, `by_partition`, `by_offset`, `_hg_file_number`
-    (-1 for a row of the job), and `_hg_piece`, `_hg_at` of the job's rows."""
+    """Rows that are not accepted: coordinates, content hash, `verdict`, `by_partition`, `by_offset`,
+    `_hg_file_number` (-1 for a row of the job) and `_hg_row` in it, and `_hg_piece`, `_hg_at` of the job's rows."""
 
     rows: pa.Table
 
@@ -52,10 +53,10 @@ class Lost:
         return _grouped(mine[PIECE].to_numpy(), mine[AT].to_numpy())
 
     def in_files(self) -> dict[int, pa.Table]:
-        """Rows of silver: file number -> coordinates."""
+        """Rows of silver: file number -> coordinates, content hashes and row numbers."""
         theirs = self.rows.filter(compute.greater_equal(self.rows[FILE_NUMBER], 0))
         at = _grouped(theirs[FILE_NUMBER].to_numpy(), np.arange(theirs.num_rows))
-        return {number: take(theirs.select([PARTITION, OFFSET]), rows) for number, rows in at.items()}
+        return {number: take(theirs.select([PARTITION, OFFSET, CONTENT, ROW]), rows) for number, rows in at.items()}
 
 
 def _grouped(group: np.ndarray, values: np.ndarray) -> dict[int, np.ndarray]:
@@ -101,8 +102,8 @@ def _candidates(
     connection.register("hg_silver", silver)
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE hg_candidates AS SELECT row_number() OVER () AS hg_n, * FROM ("
-        f"SELECT {shared}, -1 AS {FILE_NUMBER}, {PIECE}, {AT} FROM hg_rows UNION ALL "
-        f"SELECT {shared}, {FILE_NUMBER}, -1, -1 FROM hg_silver)"
+        f"SELECT {shared}, -1 AS {FILE_NUMBER}, 0 AS {ROW}, {PIECE}, {AT} FROM hg_rows UNION ALL "
+        f"SELECT {shared}, {FILE_NUMBER}, {ROW}, -1, -1 FROM hg_silver)"
     )
     connection.unregister("hg_rows")
     connection.unregister("hg_silver")
@@ -117,7 +118,7 @@ def _rank(connection: duckdb.DuckDBPyConnection, key: Sequence[str], order: Sequ
         ranked = f"rank() OVER (PARTITION BY {keys} ORDER BY {newest})"
     connection.execute(
         "CREATE OR REPLACE TEMP TABLE hg_ranked AS "
-        f"SELECT {PARTITION}, {OFFSET}, {CONTENT}, {FILE_NUMBER}, {PIECE}, {AT}, "
+        f"SELECT {PARTITION}, {OFFSET}, {CONTENT}, {FILE_NUMBER}, {ROW}, {PIECE}, {AT}, "
         f"{PARTITION} AS {_LAST_PARTITION}, {OFFSET} AS {_LAST_OFFSET}, {ranked} AS {_RANK}, "
         f"min(hg_n) OVER (PARTITION BY {keys}) AS {_GROUP} FROM hg_candidates"
     )
@@ -167,7 +168,7 @@ def _losers() -> str:
             WHERE {CONTENT} = won AND (other IS NULL OR place > other)
             QUALIFY row_number() OVER (PARTITION BY {_GROUP} ORDER BY {FILE_NUMBER} < 0, {PARTITION}, {OFFSET}) = 1
         )
-        SELECT {PARTITION}, {OFFSET}, {FILE_NUMBER}, {PIECE}, {AT}, by_partition, by_offset,
+        SELECT {PARTITION}, {OFFSET}, {CONTENT}, {FILE_NUMBER}, {ROW}, {PIECE}, {AT}, by_partition, by_offset,
             CASE WHEN {_RANK} = 1 AND {CONTENT} = won THEN '{DUPLICATE}' ELSE '{SUPERSEDED}' END AS verdict
         FROM hg_ranked JOIN accepted USING ({_GROUP})
         WHERE {PARTITION} <> by_partition OR {OFFSET} <> by_offset

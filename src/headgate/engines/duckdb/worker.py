@@ -13,17 +13,16 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from headgate.contract.to_sql import quote
-from headgate.engines.duckdb.arrays import compute, distinct, fetch, pick, take
+from headgate.engines.duckdb.arrays import compute, distinct, pick, take
 from headgate.engines.duckdb.connection import Settings, connect
 from headgate.engines.duckdb.csv_lines import CsvDecoder
 from headgate.engines.duckdb.decoded import Decoded
-from headgate.engines.duckdb.files import open_parquet
-from headgate.engines.duckdb.history import silver_types, wanted_columns
+from headgate.engines.duckdb.history import index_layout, wanted_columns
 from headgate.engines.duckdb.json_lines import JsonDecoder
-from headgate.engines.duckdb.judgement import CONTENT, KEY, content_hash, key_columns
+from headgate.engines.duckdb.judgement import CONTENT, KEY, key_columns
 from headgate.engines.duckdb.output import TableWriter, Written
 from headgate.engines.duckdb.pieces import Piece, partition_counts, read_piece, wanted_offsets
+from headgate.engines.duckdb.rewrite import hash_sum
 from headgate.engines.duckdb.typed import TypedDecoder
 from headgate.errors import FixInputError
 from headgate.ports.batch import HEADER, OFFSET, PARTITION, RAW, VERSION
@@ -59,29 +58,6 @@ class WriteReport:
     checksum: int
 
 
-@dataclass(frozen=True, slots=True)
-class Rewrite:
-    """A silver file that loses the rows with these coordinates."""
-
-    path: str
-    lost: pa.Table
-
-
-@dataclass(slots=True)
-class RewriteReport:
-    """The files that replace a silver file, and what went."""
-
-    path: str
-    files: list[Written]
-    lost: int
-    checksum: int  # of the rows that went
-
-
-def hash_sum(hashes: np.ndarray) -> int:
-    """The exact sum of 64-bit hashes."""
-    return (int((hashes >> np.uint64(32)).sum()) << 32) + int((hashes & np.uint64(0xFFFFFFFF)).sum())
-
-
 def is_among(values: np.ndarray, ordered: np.ndarray) -> np.ndarray:
     """Which of the values are among the others, which are sorted."""
     if not len(ordered):
@@ -107,7 +83,7 @@ class Worker:
         self._held: dict[int, tuple[pa.Table, np.ndarray]] = {}
         self._held_bytes = 0
         self._most_held = settings.memory_bytes // HOLD_SHARE // share
-        self._silver = TableWriter(job.outputs["silver"])
+        self._silver = TableWriter(job.outputs["silver"], index_layout(settings, job))
         self._quarantine = TableWriter(job.outputs["quarantine"])
         self._rests = 0
         self._accepted: Counter[str] = Counter()
@@ -164,34 +140,6 @@ class Worker:
             self._accept(rows, keep)
         files = {"silver": self._silver.close(), "quarantine": self._quarantine.close()}
         return WriteReport(files, self._accepted, self._checksum)
-
-    def rewrite(self, task: Rewrite) -> RewriteReport:
-        """Write a silver file again without its lost rows."""
-        writer = TableWriter(self.job.outputs["silver"])
-        gone, checksum = 0, 0
-        types = silver_types(self.job.dataset, versioned=self.versioned)
-        self.connection.register("hg_lost", task.lost)
-        with open_parquet(task.path) as file:
-            there = set(file.schema_arrow.names)
-            typed = ", ".join(
-                f"CAST({quote(n) if n in there else 'NULL'} AS {t}) AS {quote(n)}" for n, t in types.items()
-            )
-            for number in range(file.metadata.num_row_groups):
-                group = file.read_row_group(number, columns=[c for c in types if c in there], use_threads=False)
-                self.connection.register("hg_group", group)
-                marked = fetch(
-                    self.connection,
-                    f"SELECT *, {content_hash(self.job.dataset)} AS {CONTENT}, "
-                    f"({PARTITION}, {OFFSET}) IN (SELECT ({PARTITION}, {OFFSET}) FROM hg_lost) AS hg_gone "
-                    f"FROM (SELECT {typed} FROM hg_group)",
-                )
-                self.connection.unregister("hg_group")
-                mask = marked["hg_gone"].to_numpy()
-                gone += int(mask.sum())
-                checksum += hash_sum(marked[CONTENT].to_numpy()[mask])
-                writer.write(pick(marked, ~mask))
-        self.connection.unregister("hg_lost")
-        return RewriteReport(task.path, writer.close(), gone, checksum)
 
     def close(self) -> None:
         """Give back memory and temporary files."""

@@ -1,0 +1,222 @@
+"""What verdicts need of the rows of one silver file, found by the hash of their key at a cost that does not grow with
+the file: sorted hashes behind a Bloom filter, and beside each hash the key, order, coordinates and content hash.
+
+An index is a cache. It is made from rows that are being written, or read back from the data file; it names the file,
+the engine's version (whose hashes it holds) and the columns, so a stale one is never found; losing all of them costs
+time and nothing else.
+
+A file is indexed in parts of up to PART_ROWS rows, each a record batch of its own:
+
+    _hg_key      hash of the key, sorted
+    _hg_filter   a Bloom filter of 16 bits a row: four rows share a word of 64 bits, a row sets four bits of one word
+    _hg_row      number of the row in its file
+    …            key, order, coordinates, `_hg_content`
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from headgate.engines.duckdb.arrays import take, whole
+from headgate.engines.duckdb.judgement import CONTENT, KEY
+
+PART_ROWS = 1_048_576
+FILTER, ROW = "_hg_filter", "_hg_row"
+_FEWEST = 4096  # rows below which the sorted hashes alone are as fast
+_WORD = 4  # rows that share a word of the filter
+
+
+@dataclass(frozen=True, slots=True)
+class IndexLayout:
+    """The columns of an index and where indexes are kept. An empty `folder`: nowhere, they live in memory."""
+
+    folder: str
+    schema: pa.Schema
+    fingerprint: str
+
+    @classmethod
+    def of(cls, folder: str, columns: pa.Schema, identity: str) -> IndexLayout:
+        """`columns` are key, order and coordinates; `identity` says what the hashes are of."""
+        own: Any = [(KEY, pa.uint64()), (FILTER, pa.uint16()), (ROW, pa.uint32()), (CONTENT, pa.uint64())]
+        schema = pa.schema([*(pa.field(name, of) for name, of in own), *columns])
+        stated = f"{duckdb.__version__}\n{identity}\n{schema.to_string(show_field_metadata=False)}"
+        return cls(folder, schema, hashlib.sha256(stated.encode()).hexdigest()[:12])
+
+    def path(self, data: str) -> str:
+        """Where the index of a data file is kept."""
+        name = os.path.splitext(os.path.basename(data))[0]
+        return os.path.join(self.folder, f"{name}-{self.fingerprint}.arrow")
+
+
+@dataclass(slots=True)
+class Wanted:
+    """Key hashes to look for: sorted, distinct; and the bits they set in a filter."""
+
+    hashes: np.ndarray
+    bits: np.ndarray = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.bits = _bits(self.hashes)
+
+
+def _bits(hashes: np.ndarray) -> np.ndarray:
+    """Four bits of a word for each hash, by its lowest 24 bits."""
+    one, low = np.uint64(1), np.uint64(63)
+    bits = one << (hashes & low)
+    for shift in (6, 12, 18):
+        bits |= one << ((hashes >> np.uint64(shift)) & low)
+    return bits
+
+
+def _word_of(hashes: np.ndarray, words: int) -> np.ndarray:
+    """Which word of a filter each hash uses, by its highest 32 bits: so sorted hashes use ascending words."""
+    at: np.ndarray = ((hashes >> np.uint64(32)) * np.uint64(words)) >> np.uint64(32)
+    return at.astype(np.int64)
+
+
+def _filter(hashes: np.ndarray) -> np.ndarray:
+    """The Bloom filter of sorted hashes, in as many 16-bit values as there are hashes."""
+    words = len(hashes) // _WORD
+    filled = np.zeros(len(hashes), np.uint16)
+    if len(hashes) >= _FEWEST:
+        at = _word_of(hashes, words)
+        starts = np.flatnonzero(np.r_[True, at[1:] != at[:-1]])
+        whole_words = np.zeros(words, np.uint64)
+        whole_words[at[starts]] = np.bitwise_or.reduceat(_bits(hashes), starts)
+        filled[: words * _WORD] = whole_words.view(np.uint16)
+    return filled
+
+
+class Part:
+    """One record batch of an index."""
+
+    def __init__(self, rows: pa.RecordBatch) -> None:
+        self.rows = rows
+        self.hashes: np.ndarray = rows.column(KEY).to_numpy()
+        words = len(self.hashes) // _WORD
+        self._words: np.ndarray = rows.column(FILTER).to_numpy()[: words * _WORD].view(np.uint64)
+
+    def matches(self, wanted: Wanted) -> np.ndarray:
+        """Numbers of the rows whose hash is wanted, ascending."""
+        hashes = wanted.hashes
+        if len(self.hashes) >= _FEWEST:
+            at = _word_of(hashes, len(self._words))
+            hashes = hashes[(self._words[at] & wanted.bits) == wanted.bits]
+        first = np.searchsorted(self.hashes, hashes, "left")
+        count = np.searchsorted(self.hashes, hashes, "right") - first
+        ends = np.cumsum(count)
+        return np.repeat(first - ends + count, count) + np.arange(ends[-1] if len(ends) else 0)
+
+
+class KeyIndex:
+    """The index of one silver file."""
+
+    def __init__(self, parts: Sequence[Part], layout: IndexLayout) -> None:
+        self.parts, self.layout = parts, layout
+
+    @property
+    def rows(self) -> int:
+        """Rows indexed."""
+        return sum(part.rows.num_rows for part in self.parts)
+
+    def find(self, wanted: Wanted) -> Iterator[pa.Table]:
+        """The rows whose key hash is wanted, without the filter."""
+        for part in self.parts:
+            at = part.matches(wanted)
+            if len(at):
+                yield take(pa.Table.from_batches([part.rows]), at).drop_columns([FILTER])
+
+    def without(self, gone: np.ndarray) -> Iterator[pa.Table]:
+        """The index's rows (as a writer takes them) once these rows of the file are gone and the rest has moved up.
+
+        `gone` has a flag for every row of the file.
+        """
+        moved = np.cumsum(~gone, dtype=np.int64) - 1
+        for part in self.parts:
+            at = part.rows.column(ROW).to_numpy()
+            kept = np.flatnonzero(~gone[at])
+            if len(kept):
+                rows = take(pa.Table.from_batches([part.rows]), kept)
+                yield rows.set_column(
+                    rows.schema.get_field_index(ROW), ROW, pa.array(moved[at[kept]].astype(np.uint32))
+                )
+
+
+class IndexWriter:
+    """Takes the rows of one data file; `close` gives their index, kept on disk where the layout says so."""
+
+    def __init__(self, layout: IndexLayout) -> None:
+        self._layout = layout
+        self._waiting: list[pa.Table] = []
+        self._rows = 0
+        self._parts: list[Part] = []
+        self._path = os.path.join(layout.folder, f"{uuid.uuid4()}.part") if layout.folder else ""
+        self._sink: Any = None
+        self._writer: Any = None
+
+    def add(self, rows: pa.Table, start: int | None = None) -> None:
+        """Rows of the file with key and content hashes; the first is row number `start`, or they say it themselves."""
+        if start is not None:
+            numbers = pa.array(np.arange(start, start + rows.num_rows, dtype=np.uint32))
+            rows = rows.append_column(ROW, numbers)
+        names = [name for name in self._layout.schema.names if name != FILTER]
+        self._waiting.append(rows.select(names))
+        self._rows += rows.num_rows
+        if self._rows >= PART_ROWS:
+            self._flush()
+
+    def close(self, data: str) -> KeyIndex | None:
+        """Finish the index of this data file; the index itself where it is kept in memory."""
+        self._flush()
+        if not self._path:
+            return KeyIndex(self._parts, self._layout)
+        if self._writer is not None:
+            self._writer.close()
+            self._sink.flush()
+            os.fsync(self._sink.fileno())
+            self._sink.close()
+            os.replace(self._path, self._layout.path(data))
+        return None
+
+    def _flush(self) -> None:
+        if not self._rows:
+            return
+        rows = pa.concat_tables(self._waiting, promote_options="none")
+        self._waiting, self._rows = [], 0
+        hashes = rows[KEY].to_numpy()
+        rows = take(rows, np.argsort(hashes, kind="stable"))
+        columns = []
+        for one in self._layout.schema:
+            column = pa.array(_filter(whole(rows[KEY]).to_numpy())) if one.name == FILTER else whole(rows[one.name])
+            columns.append(column.cast(one.type))
+        batch = pa.RecordBatch.from_arrays(columns, schema=self._layout.schema)
+        if not self._path:
+            self._parts.append(Part(batch))
+            return
+        if self._writer is None:
+            os.makedirs(self._layout.folder, exist_ok=True)
+            self._sink = open(self._path, "wb")  # noqa: SIM115
+            self._writer = pa.ipc.new_file(self._sink, self._layout.schema)
+        self._writer.write_batch(batch)
+
+
+def open_index(layout: IndexLayout, data: str, rows: int) -> KeyIndex | None:
+    """The kept index of a data file of so many rows; None when there is none that is whole."""
+    path = layout.path(data)
+    if not layout.folder or not os.path.exists(path):
+        return None
+    try:
+        reader = pa.ipc.open_file(pa.memory_map(path))
+        index = KeyIndex([Part(reader.get_batch(n)) for n in range(reader.num_record_batches)], layout)
+    except (OSError, pa.ArrowException):
+        return None
+    return index if index.rows == rows and reader.schema.equals(layout.schema) else None

@@ -1,0 +1,168 @@
+"""Silver files that lose rows are written again without them; their indexes follow without being made anew."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from headgate.contract.to_sql import quote
+from headgate.engines.duckdb.arrays import fetch, pick, whole
+from headgate.engines.duckdb.connection import Settings, connect
+from headgate.engines.duckdb.files import file_schema, open_parquet
+from headgate.engines.duckdb.history import silver_types
+from headgate.engines.duckdb.judgement import CONTENT
+from headgate.engines.duckdb.key_index import ROW, IndexWriter, KeyIndex
+from headgate.engines.duckdb.output import BYTES_PER_GROUP, DataFile, Written
+from headgate.errors import DefectError
+from headgate.ports.batch import OFFSET, PARTITION, VERSION
+from headgate.ports.engine import RefineJob
+
+GROUP_ROWS = 100_000  # rows that are enough for a row group
+SHARE_BYTES = 32 * 2**20  # a file is shared among idle cores in pieces no smaller than this
+
+
+@dataclass(frozen=True, slots=True)
+class Rewrite:
+    """A silver file that loses rows: their coordinates, content hashes and numbers in the file; and its index."""
+
+    path: str
+    rows: int
+    lost: pa.Table
+    index: KeyIndex
+
+
+@dataclass(slots=True)
+class RewriteReport:
+    """The files that replace a silver file, and what went."""
+
+    path: str
+    files: list[Written]
+    lost: int
+    checksum: int  # of the rows that went
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Row groups of one file that one core writes again, and their rows' numbers."""
+
+    task: Rewrite
+    groups: tuple[int, ...]
+    start: int
+    stop: int
+
+
+def hash_sum(hashes: np.ndarray) -> int:
+    """The exact sum of 64-bit hashes."""
+    return (int((hashes >> np.uint64(32)).sum()) << 32) + int((hashes & np.uint64(0xFFFFFFFF)).sum())
+
+
+def rewrite(settings: Settings, job: RefineJob, tasks: Sequence[Rewrite]) -> list[RewriteReport]:
+    """Every file of the tasks written again, on all cores. DefectError when a row to lose is not where it should be."""
+    if not tasks:
+        return []
+    share = max(1, settings.cores // len(tasks))
+    ranges = [one for task in tasks for one in _ranges(task, share)]
+    rewriter = _Rewriter(settings, job)
+    with ThreadPoolExecutor(min(settings.cores, len(ranges))) as threads:
+        written = list(threads.map(rewriter.write, ranges))
+    reports = {task.path: RewriteReport(task.path, [], 0, 0) for task in tasks}
+    for one, file in zip(ranges, written, strict=True):
+        report = reports[one.task.path]
+        report.lost += one.stop - one.start - (file.rows if file else 0)
+        report.files.extend([file] if file else [])
+    for task in tasks:
+        reports[task.path].checksum = hash_sum(task.lost[CONTENT].to_numpy())
+    return list(reports.values())
+
+
+def _ranges(task: Rewrite, share: int) -> Iterator[Range]:
+    """The file's row groups in up to `share` ranges."""
+    with open_parquet(task.path) as file:
+        metadata = file.metadata
+        sizes = [metadata.row_group(n).total_byte_size for n in range(metadata.num_row_groups)]
+        rows = [metadata.row_group(n).num_rows for n in range(metadata.num_row_groups)]
+    parts = max(1, min(share, sum(sizes) // SHARE_BYTES, len(sizes)))
+    start = 0
+    for groups in np.array_split(np.arange(len(sizes)), parts):
+        stop = start + sum(rows[n] for n in groups)
+        yield Range(task, tuple(int(n) for n in groups), start, stop)
+        start = stop
+
+
+class _Rewriter:
+    """Writes ranges of files again. Safe for several threads."""
+
+    def __init__(self, settings: Settings, job: RefineJob) -> None:
+        self.settings, self.job = settings, job
+        self.schema = file_schema(job.outputs["silver"])
+        self.types = silver_types(job.dataset, versioned=VERSION in job.bronze_schema.names)
+
+    def write(self, one: Range) -> Written | None:
+        """The range without its lost rows; None when nothing is left."""
+        lost = one.task.lost.sort_by(ROW)
+        numbers = lost[ROW].to_numpy()
+        inside = (numbers >= one.start) & (numbers < one.stop)
+        lost, gone = pick(lost, inside), np.zeros(one.task.rows, bool)
+        gone[numbers[inside]] = True
+        target: DataFile | None = None
+        for rows in self._kept(one, lost, gone):
+            if target is None:
+                target = DataFile(self.job.outputs["silver"].folder, self.schema, rows, None)
+            target.write(rows)
+        if target is None:
+            return None
+        written = target.close()
+        if one.task.index.layout.folder:
+            gone[: one.start] = gone[one.stop :] = True
+            index = IndexWriter(one.task.index.layout)
+            for rows in one.task.index.without(gone):
+                index.add(rows)
+            index.close(written.path)
+        return written
+
+    def _kept(self, one: Range, lost: pa.Table, gone: np.ndarray) -> Iterator[pa.Table]:
+        """What stays, in row groups of a sensible size."""
+        waiting: list[pa.Table] = []
+        at = one.start
+        with open_parquet(one.task.path) as file:
+            names = [name for name in self.schema.names if name in set(file.schema_arrow.names)]
+            for number in one.groups:
+                group = self._as_now(file.read_row_group(number, columns=names, use_threads=False))
+                mask = gone[at : at + group.num_rows]
+                at += group.num_rows
+                if count := int(mask.sum()):
+                    self._check(pick(group.select([PARTITION, OFFSET]), mask), lost.slice(0, count))
+                    lost, group = lost.slice(count), pick(group, ~mask)
+                waiting.append(group)
+                rows, size = sum(t.num_rows for t in waiting), sum(t.nbytes for t in waiting)
+                if rows >= GROUP_ROWS or size >= BYTES_PER_GROUP:
+                    yield pa.concat_tables(waiting)
+                    waiting = []
+        if any(t.num_rows for t in waiting):
+            yield pa.concat_tables(waiting)
+
+    def _check(self, gone: pa.Table, lost: pa.Table) -> None:
+        """The rows to lose stand where the index says: it is only a cache."""
+        for name in (PARTITION, OFFSET):
+            if not whole(gone[name]).equals(whole(lost[name])):
+                raise DefectError(
+                    "silver rows that lost were not found again",
+                    where=f"silver.{self.job.dataset.name}",
+                    stage="refine",
+                )
+
+    def _as_now(self, rows: pa.Table) -> pa.Table:
+        """Rows of a file in today's schema: columns that came later are NULL, narrower types are widened."""
+        if rows.schema.names == self.schema.names and rows.schema.types == self.schema.types:
+            return rows.cast(self.schema)
+        there = set(rows.column_names)
+        typed = ", ".join(
+            f"CAST({quote(n) if n in there else 'NULL'} AS {self.types[n]}) AS {quote(n)}" for n in self.schema.names
+        )
+        with connect(self.settings, threads=1, share=self.settings.cores + 1) as connection:
+            connection.register("hg_rows", rows)
+            return fetch(connection, f"SELECT {typed} FROM hg_rows").cast(self.schema)
