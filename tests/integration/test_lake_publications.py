@@ -266,7 +266,7 @@ def test_a_peek_knows_what_the_cut_knows_until_somebody_else_commits(lake):
     assert look.position("silver.orders", small.STREAM) == view.position(small.STREAM)
     assert look.position("silver.orders", "another") == Position.start()
     assert look.fact("silver.orders", "rows") == view.facts("rows") == "2"
-    assert look.snapshot_id("silver.orders") == view.snapshot_id
+    assert look.version("silver.orders") == view.version == view.snapshot_id
     assert look.position("gold.none", small.STREAM) is None
 
 

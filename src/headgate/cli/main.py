@@ -81,6 +81,9 @@ def parser() -> argparse.ArgumentParser:
             one.add_argument("--limit", type=int, default=20)
         if verb == "replay":
             one.add_argument("--dry-run", action="store_true", help="only say what would happen")
+    one = command("maintain", "maintain:maintain", "compact files, expire snapshots, clean left-overs")
+    one.add_argument("verb", nargs="?", choices=["compact"], help="only this (default: all)")
+    one.add_argument("--table", action="append", default=[], metavar="LAYER.TABLE", help="only this table")
     one = command("export", "contracts:export", "write files for others")
     one.add_argument("what", choices=["json-schema", "run-schema"])
     one.add_argument("select", nargs="*", metavar="DATASET")

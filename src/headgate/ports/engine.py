@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import pyarrow as pa
 
@@ -102,3 +102,12 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Stop workers and give back memory."""
+
+
+@runtime_checkable
+class Rewrites(Protocol):
+    """An engine that can write the same rows into fewer files."""
+
+    def rewrite(self, groups: Sequence[Sequence[FileInfo]], output: Output) -> Sequence[Sequence[str]]:
+        """New files for each group of files of one partition value: the same rows, in runs sorted by `output.sort`,
+        in the table's present columns. Memory is bounded whatever a group's size."""

@@ -63,6 +63,14 @@ class TableView(Protocol):
         """The current snapshot, None before the first."""
 
     @property
+    def version(self) -> int | None:
+        """The snapshot that brought the present rows: a rewrite of files makes a snapshot, but no new version."""
+
+    @property
+    def sort(self) -> Sequence[str]:
+        """Columns that files are sorted by."""
+
+    @property
     def properties(self) -> Mapping[str, str]:
         """Table properties."""
 
@@ -86,7 +94,11 @@ class TableView(Protocol):
         """A named fact that a publication left with `note_fact`, found like a position."""
 
     def changes(self, since_snapshot_id: int) -> tuple[Sequence[str], Sequence[str]] | None:
-        """Paths of the data files added and removed since that snapshot; None when it is no longer known."""
+        """Paths of the data files that brought and took rows since that snapshot; None when it is no longer known.
+
+        The rows of the added files less the rows of the removed ones, each as often as it occurs, are the change:
+        rewrites of files are stepped over, so a path may be of a file that the table no longer names but still keeps.
+        """
 
     def field_ids(self) -> Mapping[str, Any]:
         """Column name -> field id; nested ones as {"__duckdb_field_id": id, child: …}, as DuckDB's COPY wants."""
@@ -112,14 +124,23 @@ class Publication(Protocol):
     def folder(self, table: str) -> str:
         """An existing folder in which new data files of the table may be written (any file name)."""
 
-    def expect(self, table: str, snapshot_id: int | None) -> None:
-        """Commit only if the table still is at this snapshot (None: it has none); else CommitConflict."""
+    def expect(self, table: str, version: int | None) -> None:
+        """Commit only if the table still has the rows of this version (None: it has none); else CommitConflict."""
 
     def append(self, table: str, paths: Sequence[str]) -> None:
         """Add Parquet files, written with the table's field ids, rows of one partition value each."""
 
     def remove(self, table: str, paths: Sequence[str]) -> None:
         """Take live data files out (they were rewritten, or replaced). CommitConflict when one is gone."""
+
+    def clear(self, table: str) -> None:
+        """Take all data files out, whichever they are at the commit: with `expect`, those of known rows, also when
+        a compaction has rewritten them meanwhile."""
+
+    def rewrite(self, table: str, removed: Sequence[str], paths: Sequence[str]) -> int:
+        """Put files in the place of live ones that hold the same rows: the table gets a new snapshot, its version
+        and the order of its commits stay. The bytes of the new files. CommitConflict at commit when a file to
+        replace is gone."""
 
     def write(self, table: str, batches: Iterable[pa.RecordBatch]) -> int:
         """Write rows (any number, streamed) as new data files and add them; the number of rows."""

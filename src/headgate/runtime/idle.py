@@ -70,6 +70,6 @@ def _model_is_current(seen: Peek, table: str, fingerprint: str) -> bool:
     if inputs is None or seen.fact(table, "model") != fingerprint:
         return False
     return all(
-        seen.known(t) and (seen.fact(t, BUILT) or str(seen.snapshot_id(t))) == state
+        seen.known(t) and (seen.fact(t, BUILT) or str(seen.version(t))) == state
         for t, state in json.loads(inputs).items()
     )

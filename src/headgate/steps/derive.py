@@ -66,6 +66,8 @@ class _Fresh:
     def __init__(self, name: str, schema: pa.Schema, files: Sequence[FileInfo], built: str | None = None) -> None:
         self.name, self.schema, self._files, self._built = name, schema, files, built
         self.snapshot_id: int | None = None
+        self.version: int | None = None
+        self.sort: Sequence[str] = ()
         self.properties: Mapping[str, str] = {}
 
     def files(self, after_sequence: int = 0) -> Sequence[FileInfo]:
@@ -91,8 +93,8 @@ class _Fresh:
 
 
 def state_of(view: TableView) -> str:
-    """What a model's input was: the run that built it when it is a model itself, else its snapshot."""
-    return view.facts(BUILT) or str(view.snapshot_id)
+    """What a model's input was: the run that built it when it is a model itself, else the version of its rows."""
+    return view.facts(BUILT) or str(view.version)
 
 
 def ordered(models: Sequence[Model], engine: Engine) -> list[tuple[Model, list[str]]]:
@@ -195,9 +197,9 @@ class _Build:
         output = Output(self.publication.folder(spec.name), view.schema, view.field_ids())
         sql, tables = self._changed_only(fresh) or (self.model.sql, self.tables)
         paths = list(self.engine.derive(sql, tables, output))
-        self.publication.expect(spec.name, self.present.snapshot_id if self.present else None)
+        self.publication.expect(spec.name, self.present.version if self.present else None)
         if self.present is not None:
-            self.publication.remove(spec.name, [f.path for f in self.present.files()])
+            self.publication.clear(spec.name)
         self.publication.append(spec.name, paths)
         return [_info(path) for path in paths]
 

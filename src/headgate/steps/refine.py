@@ -259,15 +259,14 @@ class Step:
     def clear(self) -> None:
         """Take every present file out."""
         for layer in LAYERS:
-            view = self.before[layer]
-            if view is not None:
-                self.publication.remove(self.specs[layer].name, [f.path for f in view.files()])
+            if self.before[layer] is not None:
+                self.publication.clear(self.specs[layer].name)
 
     def apply(self, refined: Refined) -> None:
         """Swap the files that the engine rewrote and add the new ones. The verdicts hold only for the silver that they
         were given against, so the commit is refused when it has changed."""
         silver = self.before["silver"]
-        self.publication.expect(self.specs["silver"].name, silver.snapshot_id if silver else None)
+        self.publication.expect(self.specs["silver"].name, silver.version if silver else None)
         for layer in LAYERS:
             name = self.specs[layer].name
             if removed := refined.removed.get(layer):

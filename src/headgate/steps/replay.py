@@ -54,9 +54,7 @@ def replay(dataset: Dataset, lake: Lake, engine: Engine, run: Run, *, dry_run: b
         done.reasons = judged.reasons
         if dry_run or (not done.recovered and not _relabelled(dataset, cut)):
             return done
-        quarantine = step.before["quarantine"]
-        if quarantine is not None:
-            publication.remove(quarantine.name, [f.path for f in quarantine.files()])
+        publication.clear(step.specs["quarantine"].name)
         step.apply(refined)
         step.seal(refined)
         if check_budget(dataset, judged) is None:

@@ -11,8 +11,9 @@ from headgate.engines.duckdb.history import Indexes
 from headgate.engines.duckdb.models import derive, describe
 from headgate.engines.duckdb.query import query, references
 from headgate.engines.duckdb.refine import refine
+from headgate.engines.duckdb.compact import rewrite
 from headgate.ports.engine import Output, Refined, RefineJob
-from headgate.ports.store import TableView
+from headgate.ports.store import FileInfo, TableView
 
 
 class DuckDBEngine:
@@ -42,6 +43,10 @@ class DuckDBEngine:
     def references(self, sql: str) -> Sequence[str]:
         """See the port."""
         return references(sql)
+
+    def rewrite(self, groups: Sequence[Sequence[FileInfo]], output: Output) -> Sequence[Sequence[str]]:
+        """See the port (`Rewrites`). DefectError when rows would be lost or doubled."""
+        return rewrite(self.settings, groups, output)
 
     def close(self) -> None:
         """Workers live no longer than their job: nothing is left to stop."""

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from headgate.ports.engine import Output
 
-_FIELD_ID = b"PARQUET:field_id"
+FIELD_ID = b"PARQUET:field_id"
 _OWN_ID = "__duckdb_field_id"
 
 
@@ -61,7 +61,7 @@ def plain_type(of: pa.DataType) -> pa.DataType:
 def _numbered(field: Any, ids: Any) -> Any:
     inner: Mapping[str, Any] = ids if isinstance(ids, Mapping) else {}
     own = inner.get(_OWN_ID) if inner else ids
-    metadata = None if own is None else {_FIELD_ID: str(own).encode()}
+    metadata = None if own is None else {FIELD_ID: str(own).encode()}
     return pa.field(field.name, _plain(field.type, inner), field.nullable, metadata)
 
 

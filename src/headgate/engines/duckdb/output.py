@@ -94,7 +94,7 @@ class TableWriter:
             return
         rows = pa.concat_tables(part.waiting)
         part.waiting, part.rows, part.size_bytes = [], 0, 0
-        rows = _sorted(rows, self.output.sort)
+        rows = sort_rows(rows, self.output.sort)
         if part.file is None:
             part.file = DataFile(self.output.folder, self.schema, rows, self.index)
         part.file.write(rows)
@@ -164,7 +164,7 @@ class DataFile:
         return Written(self.path, self.rows)
 
 
-def _sorted(rows: pa.Table, by: Sequence[str]) -> pa.Table:
+def sort_rows(rows: pa.Table, by: Sequence[str]) -> pa.Table:
     """The rows in order, where order helps a reader: by numbers and times, whose bounds then say something.
 
     A table sorted by a text such as a random identifier would cost much and have the same wide bounds.

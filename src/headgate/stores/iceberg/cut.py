@@ -10,6 +10,7 @@ import pyarrow as pa
 from pyiceberg.manifest import DataFile, ManifestEntry, ManifestFile
 from pyiceberg.serializers import FromInputFile
 from pyiceberg.table.metadata import TableMetadata
+from pyiceberg.table.snapshots import Snapshot
 
 from headgate.errors import StoreUnavailable
 from headgate.ports.batch import Position
@@ -17,7 +18,7 @@ from headgate.ports.store import FileInfo
 from headgate.stores.iceberg.arrow_types import arrow_schema, duckdb_field_ids
 from headgate.stores.iceberg.bounds import decode, python_value
 from headgate.stores.iceberg.local_io import LocalIO, local_path
-from headgate.stores.iceberg.positions import State, find
+from headgate.stores.iceberg.positions import VERSION, State, find, version_of
 from headgate.stores.iceberg.snapshots import ManifestCache, check_data, live_entries, manifests_of, total_rows
 
 
@@ -65,6 +66,16 @@ class IcebergView:
     def snapshot_id(self) -> int | None:
         """The current snapshot, None before the first."""
         return self.metadata.current_snapshot_id
+
+    @property
+    def version(self) -> int | None:
+        """The snapshot that brought the present rows, None before the first; a rewrite of files makes no new one."""
+        return version_of(self.metadata)
+
+    @property
+    def sort(self) -> Sequence[str]:
+        """Columns that files are sorted by."""
+        return [self.metadata.schema().find_field(f.source_id).name for f in self.metadata.sort_order().fields]
 
     @property
     def properties(self) -> Mapping[str, str]:
@@ -116,17 +127,37 @@ class IcebergView:
         return len(self.metadata.snapshots)
 
     def changes(self, since_snapshot_id: int) -> tuple[Sequence[str], Sequence[str]] | None:
-        """Paths added and removed since a snapshot; None when it has expired. Manifests both share are not read."""
-        before = self.metadata.snapshot_by_id(since_snapshot_id)
-        if before is None:
+        """Paths added and removed since a snapshot; None when it has expired. Snapshots that only rewrote files are
+        stepped over: what they took over had been added before, and may be removed after under its new name."""
+        added: set[str] = set()
+        removed: set[str] = set()
+        now = self.metadata.current_snapshot()
+        snapshot = now
+        while snapshot is not None and snapshot.snapshot_id != since_snapshot_id:
+            parent = self._parent(snapshot)
+            if snapshot.summary is not None and VERSION in snapshot.summary.additional_properties:
+                self._difference(snapshot, now, added, removed)
+                now = parent
+            snapshot = parent
+        if snapshot is None:
             return None
-        then = {m.manifest_path: m for m in manifests_of(self._storage.io, before, self.name)}
-        now = {m.manifest_path: m for m in self._manifests}
+        self._difference(snapshot, now, added, removed)
+        return sorted(added - removed), sorted(removed - added)
+
+    def _parent(self, snapshot: Snapshot) -> Snapshot | None:
+        number = snapshot.parent_snapshot_id
+        return None if number is None else self.metadata.snapshot_by_id(number)
+
+    def _difference(self, then: Snapshot, now: Snapshot | None, added: set[str], removed: set[str]) -> None:
+        """Collect the paths that differ between two snapshots. Manifests that both share are not read."""
+        before = {m.manifest_path: m for m in manifests_of(self._storage.io, then, self.name)}
+        after = {m.manifest_path: m for m in manifests_of(self._storage.io, now, self.name)}
         old, new = (
             self._paths([m for path, m in mine.items() if path not in other])
-            for mine, other in ((then, now), (now, then))
+            for mine, other in ((before, after), (after, before))
         )
-        return sorted(new - old), sorted(old - new)
+        added |= new - old
+        removed |= old - new
 
     def _paths(self, manifests: Sequence[ManifestFile]) -> set[str]:
         entries = live_entries(self._storage.io, self._storage.manifests, manifests, 0)

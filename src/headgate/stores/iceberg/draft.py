@@ -22,12 +22,12 @@ from pyiceberg.table.update import (
 )
 
 from headgate import crash
-from headgate.errors import CommitConflict
+from headgate.errors import CommitConflict, DefectError
 from headgate.stores.iceberg.cut import IcebergView, Storage
 from headgate.stores.iceberg.local_io import LocalIO, local_path
 from headgate.stores.iceberg.pointers import Swing
-from headgate.stores.iceberg.positions import STATE, Move, State
-from headgate.stores.iceberg.snapshots import NextSnapshot
+from headgate.stores.iceberg.positions import STATE, VERSION, Move, State, version_of
+from headgate.stores.iceberg.snapshots import NextSnapshot, Rewrite
 
 EXPIRE_AT_ONCE = 5
 _VERSION = re.compile(r"(\d+)-[\w-]{36}(?:\.\w+)?\.metadata\.json")
@@ -54,9 +54,12 @@ class Draft:
     evolved: tuple[TableUpdate, ...] = ()
     added: list[DataFile] = field(default_factory=list)
     removed: set[str] = field(default_factory=set)
+    cleared: bool = False
+    rewrites: list[Rewrite] = field(default_factory=list)
     moves: list[Move] = field(default_factory=list)
     facts: dict[str, str] = field(default_factory=dict)
     expected: tuple[int | None] | None = None
+    staged: int = 0
 
     @classmethod
     def of(cls, view: IcebergView) -> Draft:
@@ -99,17 +102,22 @@ class Draft:
             metadata = self.metadata
         else:
             metadata = update_table_metadata(current, self.evolved) if self.evolved else current
-        if self.added or self.removed or after != state:
-            updates = self._snapshot(io, storage, metadata, after=after, publication=publication, keep=keep)
+        removed = self._removed(storage, metadata)
+        if self.added or removed or self.rewrites or after != state:
+            updates = self._snapshot(io, storage, metadata, removed, after=after, publication=publication, keep=keep)
         elif self.base is None or self.evolved:
             updates = ()
         else:
             return None
         metadata = update_table_metadata(metadata, updates, metadata_location=location)
-        target = f"{metadata.location.rstrip('/')}/metadata/{_version(location):05d}-{uuid.uuid4()}.metadata.json"
+        # The first try bears the publication's id; a later one is made under the catalog's lock, where no upkeep looks.
+        token = publication if self.staged == 0 else uuid.uuid4()
+        self.staged += 1
+        target = f"{metadata.location.rstrip('/')}/metadata/{_version(location):05d}-{token}.metadata.json"
         ToOutputFile.table_metadata(metadata, io.new_output(target))
         outdated = _outdated(current, metadata) if location else ()
-        swing = Swing(self.name, location, target, after.dumps(metadata.current_snapshot_id))
+        told = after.dumps(metadata.current_snapshot_id, version_of(metadata))
+        swing = Swing(self.name, location, target, told)
         return Staged(swing, outdated)
 
     def _current(self, storage: Storage, location: str | None) -> TableMetadata:
@@ -128,21 +136,38 @@ class Draft:
         )
         if not same:
             raise CommitConflict("another process changed the table's layout", where=self.name)
-        if self.expected is not None and current.current_snapshot_id != self.expected[0]:
+        if self.expected is not None and version_of(current) != self.expected[0]:
             raise CommitConflict("another process changed the table's rows", where=self.name)
         return current
 
     def _snapshot(
-        self, io: LocalIO, storage: Storage, metadata: TableMetadata, *, after: State, publication: str, keep: int
+        self,
+        io: LocalIO,
+        storage: Storage,
+        metadata: TableMetadata,
+        removed: frozenset[str],
+        *,
+        after: State,
+        publication: str,
+        keep: int,
     ) -> tuple[TableUpdate, ...]:
+        properties = after.summary(publication)
+        version = None
+        if self.rewrites:
+            if self.added or removed:
+                raise DefectError("a publication either rewrites a table's files or changes its rows", where=self.name)
+            version = version_of(metadata)
+            properties[VERSION] = str(version)
         snapshot = NextSnapshot(
             io=io,
             cache=storage.manifests,
             metadata=metadata,
             table=self.name,
             added=self.added,
-            removed=frozenset(self.removed),
-            properties=after.summary(publication),
+            removed=removed,
+            properties=properties,
+            rewrites=self.rewrites,
+            publication=publication,
         ).build()
         crash.point("lake: manifests written")
         updates: list[TableUpdate] = [
@@ -150,11 +175,17 @@ class Draft:
             SetSnapshotRefUpdate.model_validate(
                 {"ref-name": MAIN_BRANCH, "type": SnapshotRefType.BRANCH, "snapshot-id": snapshot.snapshot_id}
             ),
-            SetPropertiesUpdate(updates={STATE: after.dumps(snapshot.snapshot_id)}),
+            SetPropertiesUpdate(updates={STATE: after.dumps(snapshot.snapshot_id, version)}),
         ]
         if expired := _expired(metadata, keep):
             updates.append(RemoveSnapshotsUpdate.model_validate({"snapshot-ids": expired}))
         return tuple(updates)
+
+    def _removed(self, storage: Storage, metadata: TableMetadata) -> frozenset[str]:
+        if not self.cleared:
+            return frozenset(self.removed)
+        view = IcebergView(storage, self.name, None, metadata)
+        return frozenset(info.path for info in view.files())
 
 
 def _expired(metadata: TableMetadata, keep: int) -> list[int]:

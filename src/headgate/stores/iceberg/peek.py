@@ -38,10 +38,10 @@ class Peek:
         state = self.states.get(table)
         return None if state is None else state["facts"].get(name)
 
-    def snapshot_id(self, table: str) -> int | None:
-        """The table's current snapshot; None when it has none, or when unknown here."""
+    def version(self, table: str) -> int | None:
+        """The version of the table's rows; None when it has none, or when unknown here."""
         state = self.states.get(table)
-        return None if state is None else state["snapshot"]
+        return None if state is None else state.get("version", state["snapshot"])
 
 
 def peek(settings: Mapping[str, Any]) -> Peek:

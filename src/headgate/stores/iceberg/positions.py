@@ -24,6 +24,7 @@ PUBLICATION = "headgate.publication"
 POSITION = "headgate.position."
 FACT = "headgate.fact."
 STATE = "headgate.state"
+VERSION = "headgate.version"  # of a snapshot that only rewrote files: the snapshot that brought its rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +67,12 @@ class State:
             **{FACT + name: value for name, value in self.facts.items()},
         }
 
-    def dumps(self, snapshot_id: int | None) -> str:
-        """The state as JSON, with the snapshot that it belongs to."""
+    def dumps(self, snapshot_id: int | None, version: int | None = None) -> str:
+        """The state as JSON, with the snapshot that it belongs to and the version of the rows (see `version_of`)."""
         return json.dumps(
             {
                 "snapshot": snapshot_id,
+                "version": snapshot_id if version is None else version,
                 "positions": {stream: dict(p.tokens) for stream, p in self.positions.items()},
                 "facts": dict(self.facts),
             },
@@ -95,6 +97,14 @@ class State:
             {k[cut:]: Position.loads(v) for k, v in summary.items() if k.startswith(POSITION)},
             {k[len(FACT) :]: v for k, v in summary.items() if k.startswith(FACT)},
         )
+
+
+def version_of(metadata: Any) -> int | None:
+    """The snapshot that brought the present rows: the current one, unless that only rewrote files."""
+    snapshot = metadata.current_snapshot()
+    if snapshot is None:
+        return None
+    return int(_summary(snapshot).get(VERSION) or snapshot.snapshot_id)
 
 
 def _summary(snapshot: Any) -> Mapping[str, str]:

@@ -15,19 +15,22 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from pyiceberg.manifest import DataFile
 
 from headgate import crash
 from headgate.errors import DefectError, FixInputError, HeadgateError, OutcomeUnknownError
 from headgate.ports.batch import Position
-from headgate.ports.store import TableSpec
+from headgate.ports.store import FileInfo, TableSpec
 from headgate.stores.iceberg.cut import IcebergCut, IcebergView, Storage
 from headgate.stores.iceberg.datafiles import data_file
 from headgate.stores.iceberg.draft import Draft, Staged
 from headgate.stores.iceberg.layout import check_name, evolution, new_table
+from headgate.stores.iceberg.leases import Lease
 from headgate.stores.iceberg.local_io import LocalIO, local_path
 from headgate.stores.iceberg.pointers import Entry, PointerMoved, Pointers, Transaction
 from headgate.stores.iceberg.positions import Move
 from headgate.stores.iceberg.row_writer import RowWriter
+from headgate.stores.iceberg.snapshots import Rewrite
 from headgate.stores.iceberg.trouble import storage_errors
 
 TRIES = 8
@@ -63,6 +66,11 @@ class IcebergPublication:
     _folders: dict[str, str] = field(default_factory=dict)
     _closed: bool = False
     _in_doubt: bool = False
+    _lease: Lease = field(init=False)
+
+    def __post_init__(self) -> None:
+        with storage_errors(str(self.warehouse)):
+            self._lease = Lease(self.warehouse, self.id)
 
     def ensure(self, spec: TableSpec) -> IcebergView:
         """The table, made or evolved in this publication when needed."""
@@ -72,13 +80,15 @@ class IcebergPublication:
         if draft is None:
             draft = Draft.created(spec.name, new_table(spec, self.warehouse))
             self._drafts[spec.name] = draft
+            with storage_errors(spec.name):
+                self._lease.name(local_path(draft.metadata.location))
         elif updates := evolution(draft.metadata, spec):
             draft.evolve(updates)
         return IcebergView(self.storage, spec.name, draft.location, draft.metadata)
 
-    def expect(self, table: str, snapshot_id: int | None) -> None:
-        """Refuse the commit with CommitConflict unless the table still is at the snapshot that was read."""
-        self._existing(table).expected = (snapshot_id,)
+    def expect(self, table: str, version: int | None) -> None:
+        """Refuse the commit with CommitConflict unless the table still has the rows of that version."""
+        self._existing(table).expected = (version,)
 
     def folder(self, table: str) -> str:
         """An existing folder in which new data files of the table may be written (any file name).
@@ -94,7 +104,10 @@ class IcebergPublication:
 
     def append(self, table: str, paths: Sequence[str]) -> None:
         """Add Parquet files, written with the table's field ids, rows of one partition value each."""
-        draft = self._existing(table)
+        self._existing(table).added.extend(self._data_files(table, paths))
+
+    def _data_files(self, table: str, paths: Sequence[str]) -> list[DataFile]:
+        draft, files = self._existing(table), []
         own = self._folders.get(table, self.id) + os.sep
         for path in map(self.io.path, paths):
             if not path.startswith(own):
@@ -107,7 +120,30 @@ class IcebergPublication:
                 self.io.discard([path])  # no rows: nothing to point to
                 continue
             self.io.wrote(path)
-            draft.added.append(found)
+            files.append(found)
+        return files
+
+    def rewrite(self, table: str, removed: Sequence[str], paths: Sequence[str]) -> int:
+        """Put Parquet files in the place of live ones that hold the same rows; the bytes of the new ones.
+
+        CommitConflict at commit when one to replace is gone, DefectError here when the new ones hold other rows.
+        """
+        draft = self._existing(table)
+        wanted = frozenset(str(local_path(path)) for path in removed)
+        files = self._data_files(table, paths)
+        before = sum(info.rows for info in self._live(table) if info.path in wanted)
+        if before != sum(file.record_count for file in files):
+            raise DefectError(f"{before} rows were rewritten as {sum(f.record_count for f in files)}", where=table)
+        draft.rewrites.append(Rewrite(wanted, tuple(files)))
+        return sum(file.file_size_in_bytes for file in files)
+
+    def _live(self, table: str) -> Sequence[FileInfo]:
+        view = self._cut.table(table) if self._cut is not None else None
+        return view.files() if view is not None else ()
+
+    def clear(self, table: str) -> None:
+        """Take all live data files out, whichever they are at the commit; with `expect`, those of known rows."""
+        self._existing(table).cleared = True
 
     def remove(self, table: str, paths: Sequence[str]) -> None:
         """Take live data files out. CommitConflict at commit when one is gone."""
@@ -171,6 +207,12 @@ class IcebergPublication:
 
     def close(self) -> None:
         """End the publication; without a commit, remove its files, which for certain nobody points to."""
+        try:
+            self._discard()
+        finally:
+            self._lease.release()
+
+    def _discard(self) -> None:
         if self._closed:
             return
         self._closed = True

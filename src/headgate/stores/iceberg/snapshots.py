@@ -101,9 +101,21 @@ def total_rows(snapshot: Snapshot | None, manifests: Sequence[ManifestFile]) -> 
     return sum((m.added_rows_count or 0) + (m.existing_rows_count or 0) for m in manifests)
 
 
+@dataclass(frozen=True, slots=True)
+class Rewrite:
+    """The same rows in other files: `removed` paths, and the files that hold their rows now."""
+
+    removed: frozenset[str]
+    added: tuple[DataFile, ...]
+
+
 @dataclass(slots=True)
 class NextSnapshot:
-    """The next snapshot of a table: files to add, files to take out, and what its summary shall say."""
+    """The next snapshot of a table: files to add, files to take out, and what its summary shall say.
+
+    With `rewrites` the snapshot holds the rows that its parent holds. A rewritten file keeps the sequence number of
+    the newest file whose rows it took over, so that nobody takes old rows for new ones.
+    """
 
     io: LocalIO
     cache: ManifestCache
@@ -112,9 +124,15 @@ class NextSnapshot:
     added: Sequence[DataFile]
     removed: frozenset[str]
     properties: Mapping[str, str]
+    rewrites: Sequence[Rewrite] = ()
+    publication: str = ""
     snapshot_id: int = 0
-    _token: str = field(default_factory=lambda: str(uuid.uuid4()))
+    _token: str = field(init=False)
     _manifests_written: int = 0
+
+    def __post_init__(self) -> None:
+        # The publication's id in the name tells the upkeep whose file it is, should it be left behind.
+        self._token = f"{self.publication or uuid.uuid4()}-{uuid.uuid4().hex[:8]}"
 
     def build(self) -> Snapshot:
         """Write manifests and their list; nothing points to them yet. CommitConflict when a file to remove is gone."""
@@ -122,7 +140,7 @@ class NextSnapshot:
         parent = self.metadata.current_snapshot()
         kept, rewritten, removed = self._take_out(manifests_of(self.io, parent, self.table))
         kept = self._merged(kept)
-        manifests = self._added() + rewritten + kept
+        manifests = self._added(removed) + rewritten + kept
         sequence = self.metadata.next_sequence_number()
         location = f"{self._folder()}/snap-{self.snapshot_id}-0-{self._token}.avro"
         with write_manifest_list(
@@ -142,7 +160,7 @@ class NextSnapshot:
                 # A clock that was set back must not make history run backwards: readers refuse that.
                 "timestamp-ms": max(time.time_ns() // 1_000_000, self.metadata.last_updated_ms),
                 "manifest-list": location,
-                "summary": self._summary(removed, parent),
+                "summary": self._summary([entry.data_file for entry in removed], parent),
                 "schema-id": self.metadata.current_schema_id,
             }
         )
@@ -162,42 +180,50 @@ class NextSnapshot:
             avro_compression=_COMPRESSION,
         )
 
-    def _added(self) -> list[ManifestFile]:
-        if not self.added:
+    def _added(self, removed: Sequence[ManifestEntry]) -> list[ManifestFile]:
+        numbers: dict[str, int | None] = {local_path(e.data_file.file_path): e.sequence_number for e in removed}
+        files: list[tuple[DataFile, int | None]] = [(file, None) for file in self.added]
+        for rewrite in self.rewrites:
+            newest = max(numbers[path] or 0 for path in rewrite.removed)
+            files += [(file, newest) for file in rewrite.added]
+        if not files:
             return []
         with self._writer(self.metadata.default_spec_id) as writer:
-            for file in self.added:
+            for file, sequence in files:
                 entry = ManifestEntry.from_args(
                     status=ManifestEntryStatus.ADDED,
                     snapshot_id=self.snapshot_id,
-                    sequence_number=None,
+                    sequence_number=sequence,
                     file_sequence_number=None,
                     data_file=file,
                 )
                 writer.add_entry(entry)
         return [writer.to_manifest_file()]
 
-    def _take_out(self, manifests: list[ManifestFile]) -> tuple[list[ManifestFile], list[ManifestFile], list[DataFile]]:
-        """Manifests untouched, manifests rewritten without the removed files, and those files."""
-        if not self.removed:
+    def _take_out(
+        self, manifests: list[ManifestFile]
+    ) -> tuple[list[ManifestFile], list[ManifestFile], list[ManifestEntry]]:
+        """Manifests untouched, manifests rewritten without the removed files, and the entries of those files."""
+        wanted = self.removed.union(*(rewrite.removed for rewrite in self.rewrites))
+        if not wanted:
             return manifests, [], []
         kept, rewritten, gone = [], [], []
         for manifest in manifests:
             entries = self.cache.entries(self.io, manifest)
-            hits = [e for e in entries if local_path(e.data_file.file_path) in self.removed]
+            hits = [e for e in entries if local_path(e.data_file.file_path) in wanted]
             if not hits:
                 kept.append(manifest)
                 continue
-            gone += [e.data_file for e in hits]
+            gone += hits
             with self._writer(manifest.partition_spec_id) as writer:
                 for entry in entries:
                     writer_entry = _copy(
-                        entry, self.snapshot_id, deleted=local_path(entry.data_file.file_path) in self.removed
+                        entry, self.snapshot_id, deleted=local_path(entry.data_file.file_path) in wanted
                     )
                     writer.add_entry(writer_entry)
             rewritten.append(writer.to_manifest_file())
-        found = {local_path(f.file_path) for f in gone}
-        if missing := sorted(self.removed - found):
+        found = {local_path(entry.data_file.file_path) for entry in gone}
+        if missing := sorted(wanted - found):
             raise CommitConflict(f"{len(missing)} files to replace are gone, first {missing[0]}", where=self.table)
         return kept, rewritten, gone
 
@@ -223,15 +249,18 @@ class NextSnapshot:
     def _summary(self, removed: list[DataFile], parent: Snapshot | None) -> Summary:
         collector = SnapshotSummaryCollector()
         schema, specs = self.metadata.schema(), self.metadata.specs()
-        for file in self.added:
+        added = [*self.added, *(file for rewrite in self.rewrites for file in rewrite.added)]
+        for file in added:
             collector.add_file(file, schema, specs[self.metadata.default_spec_id])
         for file in removed:
             collector.remove_file(file, schema, specs[file.spec_id])
         operation = Operation.APPEND
         if removed:
-            operation = Operation.OVERWRITE if self.added else Operation.DELETE
+            operation = Operation.OVERWRITE if added else Operation.DELETE
         summary = Summary(operation, **collector.build(), **self.properties)
-        return update_snapshot_summaries(summary, parent.summary if parent else None)
+        summary = update_snapshot_summaries(summary, parent.summary if parent else None)
+        # PyIceberg does not count for `replace`, so it counts for `overwrite` and the name is changed after.
+        return Summary(Operation.REPLACE, **summary.additional_properties) if self.rewrites else summary
 
 
 def _copy(entry: ManifestEntry, snapshot_id: int, *, deleted: bool) -> ManifestEntry:

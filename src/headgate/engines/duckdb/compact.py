@@ -1,0 +1,94 @@
+"""The same rows in fewer files: read in order, sorted in runs, written again. Values are never converted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from headgate.engines.duckdb.connection import Settings
+from headgate.engines.duckdb.files import FIELD_ID, file_schema, open_parquet, sync_folder
+from headgate.engines.duckdb.output import TableWriter, sort_rows
+from headgate.errors import DefectError
+from headgate.ports.engine import Output
+from headgate.ports.store import FileInfo
+
+RUN_BYTES = 128 * 2**20  # of Arrow memory, sorted together by each thread
+
+
+def rewrite(settings: Settings, groups: Sequence[Sequence[FileInfo]], output: Output) -> list[list[str]]:
+    """New files for each group of files of one partition value; see `headgate.ports.engine.Rewrites`."""
+    threads = min(settings.cores, len(groups)) or 1
+    run_bytes = min(RUN_BYTES, max(settings.memory_bytes // (8 * threads), 2**20))
+    with ThreadPoolExecutor(threads, "headgate-rewrite") as pool:
+        written = list(pool.map(partial(_rewrite, output=output, run_bytes=run_bytes), groups))
+    if any(written):
+        sync_folder(output.folder)
+    return written
+
+
+def _rewrite(files: Sequence[FileInfo], *, output: Output, run_bytes: int) -> list[str]:
+    writer = TableWriter(replace(output, partition=(), sort=()))
+    rows = 0
+    for run in _runs(_ordered(files, output.sort), file_schema(output), run_bytes):
+        writer.write(sort_rows(run, output.sort))
+        rows += run.num_rows
+    written = writer.close()
+    expected = sum(info.rows for info in files)
+    if not expected == rows == sum(one.rows for one in written):
+        raise DefectError(f"{expected} rows were to be rewritten; {rows} were read", where=output.folder)
+    return [one.path for one in written]
+
+
+def _ordered(files: Sequence[FileInfo], sort: Sequence[str]) -> list[FileInfo]:
+    """By where the files begin in the table's order, as far as bounds tell; else, and among equals, oldest first."""
+    if sort and all(sort[0] in info.lower for info in files):
+        return sorted(files, key=lambda info: (info.lower[sort[0]], info.sequence))
+    return sorted(files, key=lambda info: info.sequence)
+
+
+def _runs(files: Sequence[FileInfo], schema: pa.Schema, run_bytes: int) -> Iterator[pa.Table]:
+    """The rows of the files, as tables of about `run_bytes`."""
+    waiting: list[pa.Table] = []
+    size = 0
+    for info in files:
+        with open_parquet(info.path) as file:
+            for groups in _portions(file.metadata, run_bytes):
+                table = _fitted(file, groups, schema)
+                waiting.append(table)
+                size += table.nbytes
+                if size >= run_bytes:
+                    yield pa.concat_tables(waiting)
+                    waiting, size = [], 0
+    if waiting:
+        yield pa.concat_tables(waiting)
+
+
+def _portions(metadata: pq.FileMetaData, run_bytes: int) -> Iterator[list[int]]:
+    """Row groups that are read together."""
+    portion: list[int] = []
+    size = 0
+    for number in range(metadata.num_row_groups):
+        portion.append(number)
+        size += metadata.row_group(number).total_byte_size
+        if size >= run_bytes:
+            yield portion
+            portion, size = [], 0
+    if portion:
+        yield portion
+
+
+def _fitted(file: pq.ParquetFile, groups: list[int], schema: pa.Schema) -> pa.Table:
+    """Row groups in the table's present columns, found by field id; one that is younger than the file is NULL."""
+    ids = {(f.metadata or {}).get(FIELD_ID): f.name for f in file.schema_arrow}
+    names = [ids.get((field.metadata or {}).get(FIELD_ID)) for field in schema]
+    table = file.read_row_groups(groups, columns=[n for n in names if n is not None], use_threads=False)
+    columns: list[Any] = []
+    for field, name in zip(schema, names, strict=True):
+        columns.append(pa.nulls(table.num_rows, field.type) if name is None else table[name].cast(field.type))
+    return pa.Table.from_arrays(columns, schema=schema)
