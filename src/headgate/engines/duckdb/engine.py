@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
+from headgate.engines.duckdb.compact import rewrite
 from headgate.engines.duckdb.connection import Settings
 from headgate.engines.duckdb.history import Indexes
 from headgate.engines.duckdb.models import derive, describe
 from headgate.engines.duckdb.query import query, references
 from headgate.engines.duckdb.refine import refine
-from headgate.engines.duckdb.compact import rewrite
 from headgate.ports.engine import Output, Refined, RefineJob
 from headgate.ports.store import FileInfo, TableView
 
