@@ -30,7 +30,7 @@ class HeadgateError(Exception):
 
     `code` is stable and names the kind; `hint` says what to do next; `where` is a place such as
     `contracts/orders.odcs.yaml:12:7`, `bronze.orders` or `public.orders`; `stage` is one of
-    `validate`, `extract`, `land`, `refine`, `derive`, `state`, `run` where known.
+    `validate`, `extract`, `land`, `refine`, `derive`, `serve`, `state`, `run` where known.
     """
 
     code = "error"

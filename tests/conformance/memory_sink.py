@@ -42,6 +42,9 @@ class MemorySink:
             crash.point("after the swap")
         return sum(batch.num_rows for batch in rows)
 
+    def close(self):
+        pass
+
     def collect(self, batches):
         start = end = None
         rows, waiting = [], []
@@ -66,6 +69,8 @@ class MemorySink:
 
 class MemorySinkRig:
     sink: type[MemorySink] = MemorySink
+    holds_nul = True
+    cannot = {"unholdable": "every text can be held"}
 
     def __init__(self) -> None:
         self.place = Place()

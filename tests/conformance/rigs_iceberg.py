@@ -52,6 +52,9 @@ class IcebergLakeRig:
 class IcebergSinkRig:
     """A lake seen as a sink."""
 
+    holds_nul = True
+    cannot = {"unholdable": "every text can be held"}
+
     def __init__(self, folder: Path) -> None:
         self.lake = IcebergLakeRig(folder)
 

@@ -7,8 +7,13 @@ from contextlib import contextmanager
 from decimal import Decimal
 from itertools import count
 
+import pyarrow as pa
+
 from headgate.contract.model import Dataset, Field, Kind, Server, Type
+from headgate.ports.store import TableSpec
 from headgate.sources import postgres
+from headgate.stores import postgres as postgres_store
+from headgate.testing import SINK_SCHEMA
 
 EPOCH = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 FIELDS = tuple(Field(name, Type(Kind.STRING)) for name in ("id", "text", "amount", "updated_at", "padding"))
@@ -137,3 +142,73 @@ class NoWatermarkSourceRig(KeyedSourceRig):
     """Nothing but transaction ids tells what is new."""
 
     read = {"range": 8192, "block": 4096}
+
+
+class PostgresSinkRig:
+    """A schema of its own; each stream has its table there, served as rows that are only added."""
+
+    cannot = {"holds_nul": "PostgreSQL's text has no NUL character"}
+    mode = "append"
+
+    def __init__(self, database) -> None:
+        self.database = database
+        self.schema = f"served_{next(TABLES)}"
+
+    @classmethod
+    @contextmanager
+    def made(cls, _folder, request):
+        rig = cls(request.getfixturevalue("conformance_database"))
+        yield rig
+        for one in rig.opened:
+            one.close()
+
+    @property
+    def opened(self) -> list:
+        return self.__dict__.setdefault("_opened", [])
+
+    def open(self):
+        sink = TablePerStream(self)
+        self.opened.append(sink)
+        return sink
+
+    def sink(self, stream: str):
+        spec = TableSpec(f"silver.{stream}", SINK_SCHEMA, key=("_hg_partition", "_hg_offset"))
+        options = {"mode": self.mode, "schema": self.schema, "lock_timeout": 20}
+        return postgres_store.open_sink(self.database.url, options, spec)
+
+    def rows(self, stream: str):
+        if not self.database.run("SELECT to_regclass(%s) IS NOT NULL", (f"{self.schema}.{stream}",))[0][0]:
+            return
+        rows = self.database.run(f"SELECT {', '.join(SINK_SCHEMA.names)} FROM {self.schema}.{stream}")
+        yield pa.RecordBatch.from_pylist([dict(zip(SINK_SCHEMA.names, row, strict=True)) for row in rows], SINK_SCHEMA)
+
+    def unholdable(self):
+        return ["\0", "a\0b"]
+
+
+class KeyedPostgresSinkRig(PostgresSinkRig):
+    """The same, with a primary key: rows go in beside the table first."""
+
+    mode = "upsert"
+
+
+class TablePerStream:
+    """The store holds one table to a sink; the suite asks for several streams."""
+
+    def __init__(self, rig) -> None:
+        self.rig, self.sinks = rig, {}
+
+    def _of(self, stream: str):
+        if stream not in self.sinks:
+            self.sinks[stream] = self.rig.sink(stream)
+        return self.sinks[stream]
+
+    def position(self, stream: str):
+        return self._of(stream).position(stream)
+
+    def commit(self, stream: str, batches):
+        return self._of(stream).commit(stream, batches)
+
+    def close(self) -> None:
+        for one in self.sinks.values():
+            one.close()

@@ -76,6 +76,11 @@ class Database:
         """A contract's server options for it."""
         return {"host": self.server.host, "port": self.server.port, "database": self.name, "user": self.server.user}
 
+    @property
+    def url(self) -> str:
+        """The same as a URL."""
+        return f"postgresql://{self.server.user}@{self.server.host}:{self.server.port}/{self.name}"
+
     def connect(self, autocommit: bool = True, **more: Any) -> Any:
         """A new connection, closed at the end of the test."""
         one = psycopg2.connect(

@@ -42,6 +42,8 @@ def status(arguments: argparse.Namespace) -> int:
             show.line("  gold is closed: an error budget was exceeded; see headgate quarantine list")
         if one["source_error"]:
             show.line(f"  source: {one['source_error']}")
+    for one in found["served"]:
+        show.line(f"{one['outlet']}: {one['state']}" + (f"; {one['error']}" if one["error"] else ""))
     return 0
 
 

@@ -43,6 +43,9 @@ def _say(record: RunRecord) -> None:
             f"gold: {show.counts(record.models)} rows"
             + (f"; unchanged: {', '.join(record.models_kept)}" if record.models_kept else "")
         )
+    for sent in record.served:
+        whole = f"; replaced as a whole: {sent['whole']}" if sent["whole"] else ""
+        show.line(f"{sent['outlet']}: {sent['rows']:,} rows sent, {sent['removed']:,} of them removals{whole}")
     show.line(
         f"run {record.run_id}: {record.status} in {record.seconds:.2f} s, {record.peak_rss_mib:.0f} MiB"
         + ("" if record.moved else "; nothing new")

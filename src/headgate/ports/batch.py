@@ -10,16 +10,21 @@ Sources that know types land typed columns under the source's own names; a value
 type cannot hold exactly is NULL there and stands as the source's text in `_hg_odd`
 (map<string, string>, column name to text; NULL when the row has none).
 File sources add `_hg_file` (text) and `_hg_line` (int64, from 1).
+
+Rows on their way from a table of the lake to a sink carry the table's columns. Where rows can leave the table again,
+they also carry `_hg_removed` (boolean, last column): true says that the row with this key is no longer there.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+
+from headgate.errors import DefectError, StalePosition
 
 PREFIX = "_hg_"
 PARTITION = "_hg_partition"
@@ -32,6 +37,7 @@ ODD = "_hg_odd"
 FILE = "_hg_file"
 LINE = "_hg_line"
 VERSION = "_hg_version"
+REMOVED = "_hg_removed"
 
 ODD_TYPE = pa.map_(pa.string(), pa.string())
 INSTANT = pa.timestamp("us", tz="UTC")
@@ -79,3 +85,38 @@ class Batch:
     rows: pa.RecordBatch
     start: Position
     end: Position | None
+
+
+class Stretch:
+    """The batches of one commit, checked while they pass: `start` and `end` are known once `rows` has ended.
+
+    `start` is where the first batch starts (None: there was no batch), `end` the positions that the commit moves to
+    (None: no batch had one).
+    """
+
+    def __init__(self, batches: Iterable[Batch]) -> None:
+        self._batches = batches
+        self._at: Position | None = None
+        self.start: Position | None = None
+        self.end: Position | None = None
+
+    def rows(self) -> Iterator[pa.RecordBatch]:
+        """The rows of all batches, as they come.
+
+        Raises StalePosition when a batch does not continue the one before, DefectError after the last one when rows
+        came without a position behind them: then nothing may be kept.
+        """
+        open_rows = 0
+        for batch in self._batches:
+            if self.start is None or self._at is None:
+                self.start = self._at = batch.start
+            elif batch.start != self._at:
+                raise StalePosition("a batch does not continue the one before")
+            open_rows += batch.rows.num_rows
+            yield batch.rows
+            if batch.end is not None:
+                open_rows = 0
+                self._at = self._at.advanced(batch.end)
+                self.end = self.end.advanced(batch.end) if self.end else batch.end
+        if open_rows:
+            raise DefectError(f"{open_rows:,} rows came without the position behind them")

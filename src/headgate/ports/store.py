@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import pyarrow as pa
 
@@ -69,6 +69,10 @@ class TableView(Protocol):
     @property
     def sort(self) -> Sequence[str]:
         """Columns that files are sorted by."""
+
+    @property
+    def table_id(self) -> str:
+        """Differs from that of any other table, also of an earlier or later one of the same name."""
 
     @property
     def properties(self) -> Mapping[str, str]:
@@ -180,10 +184,33 @@ class Lake(Protocol):
 
 
 class Sink(Protocol):
-    """The two verbs of a store that takes batches."""
+    """The two verbs of a store that takes batches.
+
+    The module `headgate.stores.<kind>` offers `open_sink(target: str, options: Mapping[str, Any], spec: TableSpec) ->
+    Sink`: the target and the options as the project file gives them, every `${VAR}` resolved. The spec is the table
+    that is to be held there. Its `key` tells rows apart; without one the sink only ever adds rows.
+    """
 
     def position(self, stream: str) -> Position:
         """Where the stream stands in this store."""
 
     def commit(self, stream: str, batches: Iterable[Batch]) -> int:
-        """All rows and the last end, or nothing; consumes the iterable as it writes. The number of rows."""
+        """All rows and the last end, or nothing; consumes the iterable as it writes. The number of rows.
+
+        Rows go in by the spec's key when they carry `_hg_removed` (see `batch`): a row with a known key replaces it, a
+        removed one takes it away. Without that column they are added.
+        Raises StalePosition when the position is not where the batches start, StoreUnavailable when there is no
+        answer (nothing landed), OutcomeUnknownError when even looking did not help, FixInputError for what a
+        person must change: a missing right, a table of another shape, a value that the store cannot hold.
+        """
+
+    def close(self) -> None:
+        """Give back connections. Called once, also after an error."""
+
+
+@runtime_checkable
+class Replaces(Protocol):
+    """A sink that can put new rows in the place of all it holds."""
+
+    def replace(self, stream: str, batches: Iterable[Batch]) -> int:
+        """As `commit`, but every row that was there before goes, in the same transaction."""

@@ -25,7 +25,7 @@ def nothing_to_do(project: Workspace, chosen: Collection[str], record: RunRecord
     """
     from headgate.stores.iceberg import peek
 
-    if not (project.folder / project.settings.lake.warehouse).is_dir():
+    if not (project.folder / project.settings.lake.warehouse).is_dir() or any(c.startswith("serve.") for c in chosen):
         return False
     seen = peek(lake_settings(project.settings, project.folder, project.env))
     kept = [model.name for model in project.models if model.table in chosen]

@@ -1,4 +1,4 @@
-"""The run: land, refine, derive, for what is selected; then the record."""
+"""The run: land, refine, derive, serve, for what is selected; then the record."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from headgate.contract.model import Dataset, Severity
 from headgate.errors import BudgetExceeded, DefectError, FixInputError, HeadgateError
 from headgate.ports.engine import VERDICTS
 from headgate.runtime.idle import nothing_to_do
+from headgate.runtime.outlets import outlet_nodes, outlets, serve_chosen
 from headgate.runtime.record import FAILED, DatasetRecord, RunRecord, write_record
 from headgate.runtime.select import Node, select
 from headgate.steps.run import Run
@@ -43,7 +44,7 @@ def nodes_of(project: Workspace) -> dict[str, Node]:
     if project.models:
         for model, reads in ordered(project.models, project.engine):
             nodes[model.table] = Node(model.table, tuple(t for t in reads if t in nodes), model.tags)
-    return nodes
+    return nodes | outlet_nodes(project, nodes) if project.settings.serve else nodes
 
 
 def run(
@@ -73,6 +74,8 @@ def run(
         models = [m for m in project.models if m.table in chosen] if any(c.startswith("gold.") for c in chosen) else []
         if models:
             _gold(project, models, this, record, full_refresh)
+        if any(c.startswith("serve.") for c in chosen):
+            _serve(project, chosen, this, record)
     except HeadgateError as error:
         _failed(record, error)
         raise
@@ -118,7 +121,7 @@ def _failed(record: RunRecord, error: HeadgateError) -> HeadgateError:
 def _chosen(project: Workspace, selections: Sequence[str]) -> set[str]:
     if not selections:  # everything: the models' references are not needed to know that
         names = {f"{layer}.{d.name}" for d in project.datasets for layer in ("bronze", "silver")}
-        return names | {m.table for m in project.models}
+        return names | {m.table for m in project.models} | {one.id for one in outlets(project)}
     plain = {word for selection in selections for word in selection.split()}
     if plain <= {f"{layer}.{d.name}" for d in project.datasets for layer in ("bronze", "silver")}:
         return plain
@@ -223,3 +226,10 @@ def _gold(project: Workspace, models: Sequence[Model], this: Run, record: RunRec
                 f"tests on models failed: {', '.join(failed)}", where="gold", hint="headgate query …", stage="derive"
             )
     this.tell("derived", seconds=round(time.perf_counter() - begun, 3))
+
+
+def _serve(project: Workspace, chosen: set[str], this: Run, record: RunRecord) -> None:
+    record.served, errors = serve_chosen(project, chosen, this)
+    record.moved |= any(one.get("moved") for one in record.served)
+    if errors:
+        raise errors[0]

@@ -11,6 +11,7 @@ from headgate.contract.to_sql import fails, quote
 from headgate.errors import FixInputError
 from headgate.ports.store import Cut
 from headgate.runtime.loop import new_run, nodes_of
+from headgate.runtime.outlets import outlets, why
 from headgate.runtime.select import select
 from headgate.steps.derive import ordered, state_of
 from headgate.steps.refine import pending
@@ -40,6 +41,7 @@ def plan_of(project: Workspace, selections: Sequence[str]) -> dict[str, Any]:
     for model, reads in ordered(project.models, project.engine):
         if model.table in chosen:
             rows.append({"node": model.table, "why": _why(cut, model.table, model.fingerprint, reads)})
+    rows += [{"node": o.id, "why": why(project, o, cut, chosen)} for o in outlets(project) if o.id in chosen]
     datasets = [_impact(project, d, cut) for d in project.datasets if f"silver.{d.name}" in chosen]
     return {"nodes": rows, "datasets": datasets}
 

@@ -53,6 +53,7 @@ class RunRecord:
     models_kept: list[str] = field(default_factory=list)  # unchanged since they were built
     models_partly: dict[str, int] = field(default_factory=dict)  # incremental model -> values rebuilt
     tests: list[dict[str, Any]] = field(default_factory=list)
+    served: list[dict[str, Any]] = field(default_factory=list)  # one for each table and target
     error: dict[str, str | None] | None = None
 
     def as_dict(self) -> dict[str, Any]:
@@ -141,6 +142,7 @@ def record_schema() -> dict[str, Any]:
         "models_kept": {"type": "array", "items": {"type": "string"}},
         "models_partly": counts,
         "tests": objects,
+        "served": objects,
         "error": {"type": ["object", "null"]},
     }
     return {

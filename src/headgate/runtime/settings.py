@@ -14,6 +14,8 @@ from headgate.errors import ContractSyntaxError, UnknownKindError
 FILE = "headgate.yaml"
 CATALOGS = ("sqlite",)
 ENGINES = ("duckdb",)
+MODES = ("append", "upsert", "replace")  # as steps/serve.py knows them; importing it would import Arrow
+_ROUTE_KEYS = ("tables", "mode", "key", "name")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,21 @@ class DatasetSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class Route:
+    """One entry of `serve:`: tables of the lake and where they go. `kind` names the store; `target` and `options` have
+    their `${VAR}` not yet resolved. `name` tells entries apart. `mode` None: as fits each table's layer."""
+
+    kind: str
+    target: str = field(repr=False)
+    tables: tuple[str, ...]
+    name: str
+    mode: str | None = None
+    key: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    place: Place | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """The whole file. `state` is the folder for run records and caches."""
 
@@ -41,7 +58,7 @@ class Settings:
     engine_options: Mapping[str, Any] = field(default_factory=dict)
     datasets: Mapping[str, DatasetSettings] = field(default_factory=dict)
     dataset_places: Mapping[str, Place] = field(default_factory=dict)
-    serve: Sequence[Mapping[str, Any]] = ()
+    serve: Sequence[Route] = ()
     state: Path = Path(".headgate")
 
 
@@ -81,9 +98,42 @@ def load(folder: Path) -> Settings:
         engine_options=reader.mapping(("engine_options",), value.get("engine_options") or {}, "engine_options"),
         datasets=datasets,
         dataset_places=places,
-        serve=value.get("serve") or (),
+        serve=_routes(reader, value.get("serve") or []),
         state=folder / ".headgate",
     )
+
+
+def _routes(reader: _Reader, entries: Any) -> tuple[Route, ...]:
+    """The entries of `serve:`; each begins with the kind of store and the target."""
+    if not isinstance(entries, list):
+        raise reader.wrong(("serve",), "serve must be a list", "- postgres: ${SERVE_URL}")
+    routes = []
+    for number, entry in enumerate(entries):
+        path = ("serve", number)
+        given = reader.mapping(path, entry, None)
+        if not given or (kind := str(next(iter(given)))) in _ROUTE_KEYS:
+            raise reader.wrong(path, "an entry of serve begins with its kind", "- postgres: ${SERVE_URL}")
+        target, tables, mode = given.pop(kind), given.pop("tables", None), given.pop("mode", None)
+        if not isinstance(target, str) or not target:
+            raise reader.wrong((*path, kind), f"the target of {kind} must be a text", "- postgres: ${SERVE_URL}")
+        if not isinstance(tables, list) or not tables or not all(isinstance(t, str) and t for t in tables):
+            raise reader.wrong(path, "tables must be a list of names", "tables: [silver.orders, daily_revenue]")
+        if mode is not None:
+            reader.one_of((*path, "mode"), mode, MODES, "mode")
+        key = given.pop("key", None) or []
+        if not isinstance(key, list) or not all(isinstance(k, str) for k in key):
+            raise reader.wrong((*path, "key"), "key must be a list of columns", "key: [day, country]")
+        name = str(given.pop("name", kind))
+        full = tuple(t if "." in t else f"gold.{t}" for t in tables)
+        routes.append(Route(kind, target, full, name, mode, tuple(key), given, reader.document.place(path)))
+    for number, route in enumerate(routes):
+        twice = [t for t in route.tables if route.tables.count(t) > 1]
+        twice += [t for other in routes[:number] if other.name == route.name for t in route.tables if t in other.tables]
+        if twice:
+            raise reader.wrong(
+                ("serve", number), f"{twice[0]} is served twice by {route.name}", "give the entries a `name` each"
+            )
+    return tuple(routes)
 
 
 class _Reader:
@@ -107,6 +157,10 @@ class _Reader:
                     hint=f"did you mean {near[0]}?" if near else f"settings here: {', '.join(_KEYS[keys])}",
                 )
         return dict(value)
+
+    def wrong(self, path: tuple[Any, ...], message: str, example: str) -> ContractSyntaxError:
+        """The error for a wrong shape, with its place and the right form."""
+        return ContractSyntaxError(message, where=str(self.document.place(path)), hint=f"for example: {example}")
 
     def one_of(self, path: tuple[Any, ...], value: Any, known: Sequence[str], what: str) -> None:
         """Refuse a kind that does not exist."""

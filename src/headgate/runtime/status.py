@@ -9,6 +9,7 @@ from headgate.contract.model import Dataset
 from headgate.contract.to_sql import quote
 from headgate.errors import HeadgateError
 from headgate.ports.source import Tells
+from headgate.runtime.outlets import state_of_outlets
 from headgate.steps.refine import HOLD, pending
 
 if TYPE_CHECKING:
@@ -33,7 +34,11 @@ def status_of(project: Workspace) -> dict[str, Any]:
                 "snapshots": view.snapshots(),
             }
         )
-    return {"tables": tables, "datasets": [_dataset(project, d) for d in project.datasets]}
+    return {
+        "tables": tables,
+        "datasets": [_dataset(project, d) for d in project.datasets],
+        "served": state_of_outlets(project, cut),
+    }
 
 
 def _dataset(project: Workspace, dataset: Dataset) -> dict[str, Any]:

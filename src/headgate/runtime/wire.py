@@ -13,8 +13,8 @@ from headgate.contract.model import Dataset, Server
 from headgate.errors import FixInputError, UnknownKindError
 from headgate.ports.engine import Engine
 from headgate.ports.source import Source
-from headgate.ports.store import Lake
-from headgate.runtime.settings import Settings
+from headgate.ports.store import Lake, Sink, TableSpec
+from headgate.runtime.settings import Route, Settings
 from headgate.runtime.variables import resolve
 
 _SPELLINGS = {"postgresql": "postgres", "local": "files"}  # the standard has two names for these
@@ -54,29 +54,55 @@ def is_file_source(kind: str) -> bool:
 
 def source_module(kind: str, where: str) -> Any:
     """The connector's module: ours, or one that another package offers as entry point `headgate.sources`."""
+    module = _module("headgate.sources", kind)
+    if module is None:
+        hint = f"kinds: {', '.join(source_kinds())}"
+        raise UnknownKindError(f"no source of kind {kind!r}", where=where, hint=hint, stage="extract")
+    return module
+
+
+def store_module(kind: str, where: str) -> Any:
+    """The module with `open_sink`: ours, or one that another package offers as entry point `headgate.stores`."""
+    module = _module("headgate.stores", kind)
+    if module is None or not hasattr(module, "open_sink"):
+        hint = f"kinds: {', '.join(k for k in _kinds('headgate.stores') if k != 'iceberg')}"
+        raise UnknownKindError(f"nothing can be served to {kind!r}", where=where, hint=hint, stage="serve")
+    return module
+
+
+def open_sink(route: Route, spec: TableSpec, mode: str, env: Mapping[str, str], folder: Path) -> Sink:
+    """The sink of one served table, with every variable resolved."""
+    where = str(route.place or "headgate.yaml")
+    options = resolve(dict(route.options), env, where) | {"mode": mode, "_base": str(folder)}
+    target = str(resolve(route.target, env, where))
+    sink: Sink = store_module(route.kind, where).open_sink(target, options, spec)
+    return sink
+
+
+def _module(package: str, kind: str) -> Any:
     name = _SPELLINGS.get(kind, kind)
-    if _KIND.fullmatch(name):
-        full = f"headgate.sources.{name}"
-        try:
-            return importlib.import_module(full)
-        except ModuleNotFoundError as cause:
-            if cause.name != full:
-                raise
-        for found in entry_points(group="headgate.sources", name=name):
-            return found.load()
-    raise UnknownKindError(
-        f"no source of kind {kind!r}", where=where, hint=f"kinds: {', '.join(source_kinds())}", stage="extract"
-    )
+    if not _KIND.fullmatch(name):
+        return None
+    full = f"{package}.{name}"
+    try:
+        return importlib.import_module(full)
+    except ModuleNotFoundError as cause:
+        if cause.name != full:
+            raise
+    return next((found.load() for found in entry_points(group=package, name=name)), None)
 
 
 def source_kinds() -> list[str]:
     """Kinds that can be read."""
+    return _kinds("headgate.sources")
+
+
+def _kinds(package: str) -> list[str]:
     import pkgutil
 
-    import headgate.sources
-
-    ours = [m.name for m in pkgutil.iter_modules(headgate.sources.__path__) if "_" not in m.name]
-    return sorted({*ours, *_SPELLINGS, *(e.name for e in entry_points(group="headgate.sources"))})
+    ours = [m.name for m in pkgutil.iter_modules(importlib.import_module(package).__path__) if "_" not in m.name]
+    spellings = [spelling for spelling, name in _SPELLINGS.items() if name in ours]
+    return sorted({*ours, *spellings, *(e.name for e in entry_points(group=package))})
 
 
 def lake_settings(settings: Settings, folder: Path, env: Mapping[str, str]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from headgate.errors import FixInputError
 from headgate.ports.batch import Position
 from headgate.ports.engine import Engine, Output
 from headgate.ports.store import FileInfo, Lake, Publication, TableSpec, TableView
+from headgate.steps.part import file_info
 from headgate.steps.run import Run
 
 BUILT = "built"  # a gold table's fact: the run that built it
@@ -68,6 +69,7 @@ class _Fresh:
         self.snapshot_id: int | None = None
         self.version: int | None = None
         self.sort: Sequence[str] = ()
+        self.table_id = ""
         self.properties: Mapping[str, str] = {}
 
     def files(self, after_sequence: int = 0) -> Sequence[FileInfo]:
@@ -201,7 +203,7 @@ class _Build:
         if self.present is not None:
             self.publication.clear(spec.name)
         self.publication.append(spec.name, paths)
-        return [_info(path) for path in paths]
+        return [file_info(path) for path in paths]
 
     def _changed_only(self, fresh: set[str]) -> tuple[str, Mapping[str, TableView]] | None:
         """The query that keeps unchanged values of the incremental column and recomputes the others, with the
@@ -234,7 +236,7 @@ class _Build:
         """The values of the incremental column in these files, as text, sorted."""
         if not paths:
             return []
-        view = _Fresh("changed.rows", schema, [_info(p) for p in paths])
+        view = _Fresh("changed.rows", schema, [file_info(p) for p in paths])
         reader = self.engine.query(f"select distinct ({over})::varchar as v from changed.rows", {view.name: view})
         return sorted(v for v in reader.read_all()["v"].to_pylist() if v is not None)
 
@@ -257,10 +259,3 @@ def _holding(files: Sequence[FileInfo], over: str, values: Sequence[str]) -> Seq
 
 def _nullable(schema: pa.Schema) -> pa.Schema:
     return pa.schema([pa.field(f.name, f.type, nullable=True) for f in schema])
-
-
-def _info(path: str) -> FileInfo:
-    import pyarrow.parquet as pq
-
-    footer = pq.read_metadata(path)
-    return FileInfo(path, footer.num_rows, footer.serialized_size, 0, {}, {})

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import pyarrow as pa
 
-from headgate.errors import StalePosition
-from headgate.ports.batch import Batch, Position
+from headgate.ports.batch import Batch, Position, Stretch
 from headgate.ports.store import Lake, TableSpec
 
 
@@ -26,7 +25,7 @@ class LakeSink:
     def commit(self, stream: str, batches: Iterable[Batch]) -> int:
         """Rows up to the last end, and that end, in one publication. StalePosition when the batches do not chain."""
         name = f"bronze.{stream}"
-        stretch = _Stretch(batches)
+        stretch = Stretch(batches)
         with self._lake.publication("land") as publication:
             publication.ensure(TableSpec(name, self._schema))
             written = publication.write(name, stretch.rows())
@@ -36,24 +35,5 @@ class LakeSink:
             publication.commit()
         return written
 
-
-class _Stretch:
-    """The rows of batches that continue one another, up to the last one with an end."""
-
-    def __init__(self, batches: Iterable[Batch]) -> None:
-        self._batches = batches
-        self.start: Position | None = None
-        self.end: Position | None = None
-
-    def rows(self) -> Iterator[pa.RecordBatch]:
-        waiting: list[pa.RecordBatch] = []
-        for batch in self._batches:
-            if self.start is None:
-                self.start = batch.start
-            elif batch.start != (self.end or self.start):
-                raise StalePosition("a batch does not continue the one before")
-            waiting.append(batch.rows)
-            if batch.end is not None:
-                yield from waiting
-                waiting.clear()
-                self.end = self.end.advanced(batch.end) if self.end else batch.end
+    def close(self) -> None:
+        """Nothing is held open."""

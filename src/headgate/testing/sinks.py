@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from headgate.errors import CommitConflict, HeadgateError, StalePosition
+from headgate.errors import CommitConflict, FixInputError, HeadgateError, StalePosition
 from headgate.ports.batch import OFFSET, PARTITION, Batch, Position
 from headgate.ports.store import Sink
 from headgate.testing.ledger import Tally, tally_batches
@@ -27,7 +27,10 @@ SCHEMA = pa.schema(_COLUMNS)
 
 
 class SinkRig(Protocol):
-    """An empty place to write to, made for one behaviour and thrown away. Rows have the columns of `SCHEMA`."""
+    """An empty place to write to, made for one behaviour and thrown away. Rows have the columns of `SCHEMA`.
+
+    A store that takes every text offers `holds_nul`; one that does not, `unholdable`: texts that it must refuse.
+    """
 
     def open(self) -> Sink:
         """A fresh handle on the same place, as a new process would have: it remembers nothing."""
@@ -268,13 +271,44 @@ class SinkConformance(Suite):
     @behaviour()
     def values_come_back_as_they_went_in(self, rig: SinkRig) -> None:
         """Text of every kind and exact decimals are stored unchanged, NULL stays NULL and "" stays ""."""
-        texts = ["", None, "é\u0000\n\r\t", "'; DROP TABLE x; --", "\\N", "NULL", "\U0001d54f" * 3000, " a ", "\ufeff"]
-        rows = pa.RecordBatch.from_pylist(
-            [{PARTITION: "p", OFFSET: n, "text": text, "amount": None} for n, text in enumerate(texts)], schema=SCHEMA
-        )
-        batch = Batch(rows, Position.start(), Position({"p": "1"}))
+        texts: list[str | None] = [
+            "",
+            None,
+            "é\n\r\t",
+            "'; DROP TABLE x; --",
+            "\\N",
+            "NULL",
+            "\U0001d54f" * 3000,
+            " a ",
+            "\ufeff",
+        ]
+        batch = _of_texts(texts)
         rig.open().commit(STREAM, [batch])
         _holds(rig, [batch])
+
+    @behaviour("holds_nul")
+    def a_nul_character_comes_back(self, rig: SinkRig) -> None:
+        """A text with a NUL character is a text like others."""
+        batch = _of_texts(["\0", "a\0b", "é\u0000\n\r\t"])
+        rig.open().commit(STREAM, [batch])
+        _holds(rig, [batch])
+
+    @behaviour("unholdable")
+    def a_text_that_cannot_be_held_is_refused(self, rig: SinkRig) -> None:
+        """What the store has no way to hold is an error with a hint, not another value, and nothing of it stays."""
+        batches = chain(2)
+        rig.open().commit(STREAM, batches[:1])
+        for text in rig.unholdable():  # type: ignore[attr-defined]
+            odd = _of_texts(["fine", text], batches[0].end or Position.start())
+            try:
+                rig.open().commit(STREAM, [odd])
+            except FixInputError as error:
+                demand(bool(error.hint), f"no hint: {error}")
+            else:
+                demand(False, f"{text!r} was accepted")
+            _holds(rig, batches[:1])
+        rig.open().commit(STREAM, batches[1:])
+        _holds(rig, batches)
 
 
 # --- material
@@ -293,6 +327,14 @@ def chain(length: int, *, partition: str = "p", first: int = 0, rows: int = 7) -
         batches.append(Batch(record, start, end))
         start = end
     return batches
+
+
+def _of_texts(texts: Sequence[str | None], start: Position | None = None) -> Batch:
+    rows = pa.RecordBatch.from_pylist(
+        [{PARTITION: "p", OFFSET: 10_000 + n, "text": text, "amount": None} for n, text in enumerate(texts)],
+        schema=SCHEMA,
+    )
+    return Batch(rows, start or Position.start(), Position({"p": "after the texts"}))
 
 
 def _raising(batches: Sequence[Batch]) -> Iterator[Batch]:

@@ -78,6 +78,11 @@ class IcebergView:
         return [self.metadata.schema().find_field(f.source_id).name for f in self.metadata.sort_order().fields]
 
     @property
+    def table_id(self) -> str:
+        """The table's UUID."""
+        return str(self.metadata.table_uuid)
+
+    @property
     def properties(self) -> Mapping[str, str]:
         """The table's properties."""
         return self.metadata.properties

@@ -1,0 +1,320 @@
+"""PostgreSQL as a place to serve tables to: rows by binary COPY, rows and position in one transaction."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from headgate import crash
+from headgate.contract.to_sql import quote
+from headgate.errors import FixInputError, HeadgateError, OutcomeUnknownError, StalePosition
+from headgate.ports.batch import REMOVED, Batch, Position, Stretch
+from headgate.ports.store import TableSpec
+from headgate.stores import postgres_tables as tables
+from headgate.stores.postgres_binary import HEAD, TAIL, RowEncoder
+from headgate.stores.postgres_copy import copy_in
+from headgate.stores.postgres_session import Target, end, run
+
+if TYPE_CHECKING:
+    from psycopg2.extensions import connection
+
+_LOCK = 7_236_071_003_417_655_296  # of the advisory lock under which tables are made and altered
+_SETTLE_S = 30.0  # how long to ask for the outcome of a commit whose answer was lost
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a table is served.
+
+    `mode` append, upsert or replace. `schema` of the target table, by default the layer's name. `nul` says what becomes
+    of a NUL character in a text, which PostgreSQL cannot hold: refuse, or replace (by U+2400); quarantine, which keeps
+    the bytes as well, replaces by default. `lock_timeout` and `connect_timeout` in seconds.
+    """
+
+    mode: str = "append"
+    schema: str = ""
+    nul: str = ""
+    lock_timeout: float = 60.0
+    connect_timeout: int = 10
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any], table: str) -> Settings:
+        """The settings of an entry of `serve:`. FixInputError for an unknown name or a wrong value."""
+        known = {one.name for one in fields(cls)}
+        given = {name: value for name, value in options.items() if not name.startswith("_")}
+        for name in given:
+            if name not in known:
+                raise FixInputError(
+                    f"unknown setting {name!r} of postgres", hint=f"settings: {', '.join(sorted(known))}", stage="serve"
+                )
+        layer, _, _ = table.partition(".")
+        nul = given.get("nul") or ("replace" if layer == "quarantine" else "refuse")
+        if nul not in ("refuse", "replace"):
+            raise FixInputError(f"nul is {nul!r}", hint="refuse or replace", stage="serve")
+        try:
+            lock, wait = float(given.get("lock_timeout", 60)), int(given.get("connect_timeout", 10))
+        except (TypeError, ValueError) as cause:
+            raise FixInputError("a timeout is no number of seconds", stage="serve") from cause
+        return cls(str(given.get("mode") or "append"), str(given.get("schema") or layer), nul, lock, wait)
+
+
+def open_sink(target: str, options: Mapping[str, Any], spec: TableSpec) -> PostgresSink:
+    """A table in the PostgreSQL at this URL. Connects at the first question."""
+    settings = Settings.of(options, spec.name)
+    return PostgresSink(Target(target, settings.connect_timeout), settings, spec)
+
+
+class PostgresSink:
+    """One table (ports.store.Sink). Its positions are rows of `headgate_positions` in the same schema."""
+
+    def __init__(self, target: Target, settings: Settings, spec: TableSpec) -> None:
+        self.target, self.settings, self.spec = target, settings, spec
+        self.short = spec.name.partition(".")[2] or spec.name
+        if self.short == tables.POSITIONS:
+            raise FixInputError(f"no table can be served as {self.short}", where=spec.name, stage="serve")
+        self.table = tables.name_of(settings.schema, self.short)
+        self.positions = tables.name_of(settings.schema, tables.POSITIONS)
+        self.columns = tables.columns_of(spec)
+        self._connection: connection | None = None
+
+    def position(self, stream: str) -> Position:
+        """Where the stream stands; the start when the table is not there (any more)."""
+        opened = self._open()
+        with self.target.translated(self.table):
+            there = run(
+                opened,
+                "SELECT to_regclass(%s) IS NOT NULL AND to_regclass(%s) IS NOT NULL",
+                [self.table, self.positions],
+            )
+            tokens = self._tokens(opened, stream) if there[0][0][0] else {}
+            opened.rollback()
+        return Position(tokens)
+
+    def commit(self, stream: str, batches: Iterable[Batch]) -> int:
+        """Add the rows, by key where they say so, and move the position: one transaction."""
+        return self._load(stream, batches, whole=False)
+
+    def replace(self, stream: str, batches: Iterable[Batch]) -> int:
+        """The rows take the place of all that the table holds: one transaction. Readers never see it empty."""
+        return self._load(stream, batches, whole=True)
+
+    def close(self) -> None:
+        """End the connection."""
+        end(self._connection)
+        self._connection = None
+
+    def _open(self) -> connection:
+        if self._connection is None or self._connection.closed:
+            self._connection = self.target.connect()
+            with self.target.translated():
+                run(self._connection, f"SET lock_timeout = {max(1, int(self.settings.lock_timeout * 1000))}")
+                self._connection.commit()
+        return self._connection
+
+    def _tokens(self, opened: connection, stream: str) -> dict[str, str]:
+        rows, _ = run(opened, f"SELECT partition, token FROM {self.positions} WHERE stream = %s", [stream])
+        return dict(rows)
+
+    def _load(self, stream: str, batches: Iterable[Batch], *, whole: bool) -> int:
+        """The critical section.
+
+        1. Tables are made or altered, in a transaction of its own: no row moves.
+        2. Rows are copied: into a new table, into the table itself, or beside it.
+        3. The position moves from where the batches start, or everything is refused. From here on a rival waits.
+        4. What was copied beside takes effect; a new table gets its key and its name.
+        5. COMMIT. When its answer is lost, the server is asked what became of the transaction.
+        """
+        opened = self._open()
+        stretch = Stretch(batches)
+        try:
+            self._prepare(opened, stream)  # 1
+            load = _Load(self, opened, whole=whole)
+            rows = load.copy(stretch.rows())  # 2
+            if stretch.start is None or stretch.end is None:
+                opened.rollback()
+                return 0
+            crash.point("postgres: rows copied, position not moved")
+            with self.target.translated(self.table):
+                self._move(opened, stream, stretch.start, stretch.end)  # 3
+                load.take_effect()  # 4
+                transaction = str(run(opened, "SELECT txid_current()")[0][0][0])
+            crash.point("postgres: before COMMIT")
+            self._commit(opened, transaction)  # 5
+        except BaseException:
+            self.close()  # rolls back
+            raise
+        crash.point("postgres: after COMMIT")
+        return rows
+
+    def _prepare(self, opened: connection, stream: str) -> None:
+        with self.target.translated(self.table):
+            if self._shaping(opened):
+                opened.rollback()
+                run(
+                    opened, "SELECT pg_advisory_xact_lock(%s)", [_LOCK]
+                )  # of two that are here, the second finds it done
+                for sql in self._shaping(opened):
+                    run(opened, sql)
+            opened.commit()
+            there = tables.look(opened, self.table) is not None
+            if there and not self._tokens(opened, stream) and self._has_rows(opened):
+                raise FixInputError(
+                    f"{self.table} holds rows that Headgate did not put there",
+                    where=str(self.target),
+                    hint="name another `schema`, or empty or drop the table",
+                    stage="serve",
+                )
+            opened.rollback()
+
+    def _shaping(self, opened: connection) -> list[str]:
+        """SQL that makes what is missing around the rows."""
+        schema, positions = tables.exists(opened, self.settings.schema)
+        held = tables.look(opened, self.table)
+        found = [] if schema else [f"CREATE SCHEMA {quote(self.settings.schema)}"]
+        found += [] if positions else [tables.positions_sql(self.settings.schema)]
+        return found + ([] if held is None else tables.evolve(self.table, held, self.columns))
+
+    def _has_rows(self, opened: connection) -> bool:
+        return bool(run(opened, f"SELECT EXISTS (SELECT FROM {self.table})")[0][0][0])
+
+    def _move(self, opened: connection, stream: str, start: Position, after: Position) -> None:
+        """Compare and swap, partition by partition in one order. A rival that does the same waits here."""
+        stale = f"DELETE FROM {self.positions} WHERE stream = %s AND to_regclass(%s) IS NULL"
+        run(opened, stale, [stream, self.table])  # of a table that somebody dropped
+        for partition, token in sorted(after.tokens.items()):
+            expected = start.tokens.get(partition)
+            if expected is None:
+                sql = f"INSERT INTO {self.positions} VALUES (%s, %s, %s) ON CONFLICT DO NOTHING"
+                _, moved = run(opened, sql, [stream, partition, token])
+            else:
+                sql = (
+                    f"UPDATE {self.positions} SET token = %s, moved_at = now() "
+                    "WHERE stream = %s AND partition = %s AND token = %s"
+                )
+                _, moved = run(opened, sql, [token, stream, partition, expected])
+            if not moved:
+                raise StalePosition(
+                    f"the position of {stream!r} is no longer where these rows start",
+                    where=f"{self.target} {self.table}",
+                    hint="another run moved it; run again and it continues from there",
+                    stage="serve",
+                )
+
+    def _commit(self, opened: connection, transaction: str) -> None:
+        import psycopg2
+
+        try:
+            opened.commit()
+        except psycopg2.Error as cause:
+            if getattr(cause, "pgcode", None) and not opened.closed:
+                raise self.target.error(cause, self.table) from None  # the server said no
+            end(opened)
+            self._settle(transaction)
+
+    def _settle(self, transaction: str) -> None:
+        """Ask what became of a transaction: returns when it was committed, raises StoreUnavailable when it was not."""
+        until, state = time.monotonic() + _SETTLE_S, None
+        while time.monotonic() < until:
+            try:
+                opened = self._open()
+                with self.target.translated():
+                    state = run(opened, "SELECT txid_status(%s)", [transaction])[0][0][0]
+                    opened.rollback()
+            except HeadgateError:
+                end(self._connection)
+                state = None
+            if state == "committed":
+                return
+            if state == "aborted":
+                raise self.target.unavailable("PostgreSQL hung up at the commit, which it then undid")
+            time.sleep(0.1)
+        raise OutcomeUnknownError(
+            "PostgreSQL hung up at the commit and does not say what became of it",
+            where=f"{self.target} {self.table}",
+            hint="run again when it answers: the position there tells whether the rows have landed",
+            stage="serve",
+        )
+
+
+class _Load:
+    """The rows of one commit on their way into the table."""
+
+    def __init__(self, sink: PostgresSink, opened: connection, *, whole: bool) -> None:
+        self.sink, self.opened, self.whole = sink, opened, whole
+        self.keyed = bool(sink.spec.key) and sink.settings.mode != "append"
+        self.new = False  # the rows stand in a table that is to become the served one
+        self.into = ""
+        self.removals = False
+
+    def copy(self, batches: Iterator[pa.RecordBatch]) -> int:
+        """Send all rows; their number."""
+        first = next(batches, None)
+        if first is None:
+            return 0
+        sink, count = self.sink, 0
+        with sink.target.translated(sink.table):
+            self._begin(first.schema)
+        encoder = RowEncoder(first.schema, sink.spec.name, replace_nul=sink.settings.nul == "replace")
+
+        def chunks() -> Iterator[bytes]:
+            nonlocal count
+            yield HEAD
+            batch: pa.RecordBatch | None = first
+            while batch is not None:
+                count += batch.num_rows
+                yield from encoder.encode(batch)
+                batch = next(batches, None)
+            yield TAIL
+
+        freeze = ", FREEZE" if self.new else ""
+        sql = f"COPY {self.into} ({tables.names(first.schema.names)}) FROM STDIN (FORMAT binary{freeze})"
+        with sink.target.translated(sink.table):
+            copy_in(self.opened, sql, chunks())
+        return count
+
+    def _begin(self, schema: pa.Schema) -> None:
+        sink = self.sink
+        self.removals = REMOVED in schema.names
+        there = tables.look(self.opened, sink.table) is not None
+        if there and not self.removals and not self.keyed and not self.whole:
+            self.into = sink.table  # nothing to compare with
+            return
+        if not there:
+            self.new = True
+            self.into = tables.name_of(sink.settings.schema, f"headgate_{secrets.token_hex(8)}")
+            run(self.opened, tables.create(self.into, sink.columns))
+            return
+        self.into = f"pg_temp.{quote('headgate_rows')}"
+        removed = f", {quote(REMOVED)} boolean NOT NULL" if self.removals else ""
+        listed = ", ".join(f"{quote(c.name)} {c.type}" for c in sink.columns)
+        run(self.opened, f"CREATE TEMP TABLE headgate_rows ({listed}{removed}) ON COMMIT DROP")
+
+    def take_effect(self) -> None:
+        """Step 4: what was copied becomes what the table holds."""
+        sink, table = self.sink, self.sink.table
+        if self.new:
+            run(self.opened, f"ALTER TABLE {self.into} RENAME TO {quote(sink.short)}")
+            for sql in tables.finish(table, sink.spec, keyed=self.keyed):
+                run(self.opened, sql)
+            return
+        if self.into == table:
+            return
+        if self.whole:
+            run(self.opened, f"DELETE FROM {table}")
+        if self.removals:
+            same = " AND ".join(f"t.{quote(k)} = s.{quote(k)}" for k in sink.spec.key)
+            run(self.opened, f"DELETE FROM {table} t USING {self.into} s WHERE s.{quote(REMOVED)} AND {same}")
+        listed = tables.names([c.name for c in sink.columns])
+        kept = f" WHERE NOT {quote(REMOVED)}" if self.removals else ""
+        sql = f"INSERT INTO {table} ({listed}) SELECT {listed} FROM {self.into}{kept}"
+        if self.keyed and not self.whole:
+            set_ = ", ".join(
+                f"{quote(c.name)} = excluded.{quote(c.name)}" for c in sink.columns if c.name not in sink.spec.key
+            )
+            sql += f" ON CONFLICT ({tables.names(sink.spec.key)}) DO " + (f"UPDATE SET {set_}" if set_ else "NOTHING")
+        run(self.opened, sql)
