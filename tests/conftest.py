@@ -1,4 +1,4 @@
-"""Fixtures for all tests: one PostgreSQL server per session, one database per test."""
+"""Fixtures for all tests: one PostgreSQL server per session and one database per test; one Kafka per session."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # `rigs` for every test
 
+from rigs.kafka import Broker  # noqa: E402
 from rigs.postgres import Database, Server  # noqa: E402
 
 
@@ -28,6 +29,16 @@ def database(postgres_server: Server) -> Iterator[Database]:
     """An empty database."""
     with postgres_server.database() as one:
         yield one
+
+
+@pytest.fixture(scope="session")
+def broker() -> Iterator[Broker]:
+    """A real Kafka of one node with a SASL listener beside the plain one, started when the first test wants it."""
+    one = Broker(listeners=("SASL_PLAINTEXT",))
+    try:
+        yield one.start()
+    finally:
+        one.stop()
 
 
 @pytest.fixture(autouse=True)
