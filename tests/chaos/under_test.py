@@ -31,7 +31,7 @@ schema:
     physicalType: table
     properties:
       - {{name: id, logicalType: integer, primaryKey: true, primaryKeyPosition: 1, required: true}}
-      - {{name: quantity, logicalType: integer, required: true{limits}}}
+      - {{name: quantity, logicalType: {quantity}, required: true{limits}}}
       - {{name: note, logicalType: string}}
       - {{name: updated_at, logicalType: timestamp, physicalType: timestamptz, required: true}}
     customProperties:
@@ -76,11 +76,11 @@ class UnderTest:
         (self.folder / "headgate.yaml").write_text(f"datasets:\n  orders:\n    read: {self.read}\n")
         return self
 
-    def write_contract(self, minimum: int) -> None:
-        """A new version of the contract with another least quantity."""
+    def write_contract(self, minimum: int, quantity: str = "integer") -> None:
+        """A new version of the contract with another least quantity, or another type of it."""
         self.version += 1
         limits = f", logicalTypeOptions: {{minimum: {minimum}}}"
-        text = CONTRACT.format(server=self.server, version=self.version, limits=limits)
+        text = CONTRACT.format(server=self.server, version=self.version, quantity=quantity, limits=limits)
         (self.folder / "contracts" / "orders.odcs.yaml").write_text(text)
 
     def begin(self, *command: str, env: dict[str, str] | None = None, limits=None) -> subprocess.Popen:

@@ -22,6 +22,7 @@ class TableSpec:
     `name` is `layer.table`. Field docs stand in the Arrow schema's field metadata under b"doc"; a field that is
     not nullable is required. `partition` is a list of (column, transform) where transform is identity, year,
     month, day, hour or bucket[N]. `sort` names columns that files are sorted by, `key` the identifier columns.
+    A table that `grows` keeps columns that the schema no longer has, and requires nothing new of stored rows.
     """
 
     name: str
@@ -30,6 +31,7 @@ class TableSpec:
     sort: tuple[str, ...] = ()
     key: tuple[str, ...] = ()
     comment: str = ""
+    grows: bool = False
     properties: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -124,6 +126,11 @@ class Publication(Protocol):
 
     def ensure(self, spec: TableSpec) -> TableView:
         """The table, made or evolved in this publication when needed. BreakingChangeError when it cannot be."""
+
+    def replace(self, spec: TableSpec) -> TableView:
+        """The table as the spec wants it, whatever it was, and without its rows, positions and facts: what this
+        publication adds is all that it will hold. Never refused for what it was; at commit CommitConflict when
+        its rows have changed meanwhile. Old snapshots stay, with the columns that they had."""
 
     def folder(self, table: str) -> str:
         """An existing folder in which new data files of the table may be written (any file name)."""

@@ -146,7 +146,7 @@ def derive(models: Sequence[Model], lake: Lake, engine: Engine, run: Run, *, reb
                 derived.kept.append(model.name)
                 continue
             built = _Build(model, tables, held if same and not rebuild else None, publication, engine)
-            files = built.run(fresh)
+            files = built.run(fresh, anew=rebuild)
             tables[model.table] = _Fresh(model.table, built.schema, files, run.id)
             fresh.add(model.table)
             publication.note_fact(model.table, "model", model.fingerprint)
@@ -192,15 +192,15 @@ class _Build:
         self.schema = engine.describe(model.sql, tables)
         self.values: int | None = None
 
-    def run(self, fresh: set[str]) -> list[FileInfo]:
-        """Write the model's files and say what the table holds afterwards."""
+    def run(self, fresh: set[str], *, anew: bool) -> list[FileInfo]:
+        """Write the model's files and say what the table holds afterwards. `anew`: whatever columns it had."""
         spec = TableSpec(self.model.table, _nullable(self.schema), comment=self.model.description)
-        view = self.publication.ensure(spec)
+        view = self.publication.replace(spec) if anew else self.publication.ensure(spec)
         output = Output(self.publication.folder(spec.name), view.schema, view.field_ids())
         sql, tables = self._changed_only(fresh) or (self.model.sql, self.tables)
         paths = list(self.engine.derive(sql, tables, output))
         self.publication.expect(spec.name, self.present.version if self.present else None)
-        if self.present is not None:
+        if self.present is not None and not anew:
             self.publication.clear(spec.name)
         self.publication.append(spec.name, paths)
         return [file_info(path) for path in paths]

@@ -76,6 +76,7 @@ def bronze_spec(dataset: Dataset, schema: pa.Schema) -> TableSpec:
         schema=schema.append(ingested),
         partition=((INGESTED_AT, "day"),),
         comment=f"Raw rows of {dataset.name}, as they came. Append only.",
+        grows=True,
     )
 
 

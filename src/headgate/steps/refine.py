@@ -206,7 +206,6 @@ def _rebuild(dataset: Dataset, lake: Lake, engine: Engine, run: Run, judged: Jud
     with lake.publication("refine") as publication:
         step = Step(dataset, cut, publication, run, fresh=True)
         refined = engine.refine(step.job(spans))
-        step.clear()
         step.apply(refined)
         judged.add(refined, spans)
         step.advance(spans, refined, last=True)
@@ -226,7 +225,8 @@ class Step:
         self.bronze = bronze
         versioned = VERSION in bronze.schema.names
         self.specs = specs(dataset, versioned=versioned)
-        self.views = {layer: publication.ensure(spec) for layer, spec in self.specs.items()}
+        make = publication.replace if fresh else publication.ensure
+        self.views = {layer: make(spec) for layer, spec in self.specs.items()}
         self.before: dict[str, TableView | None] = {layer: cut.table(self.specs[layer].name) for layer in LAYERS}
 
     def job(self, spans: Sequence[Span], *, only: pa.Table | None = None, replay: bool = False) -> RefineJob:
@@ -256,12 +256,6 @@ class Step:
             sort=spec.sort,
         )
 
-    def clear(self) -> None:
-        """Take every present file out."""
-        for layer in LAYERS:
-            if self.before[layer] is not None:
-                self.publication.clear(self.specs[layer].name)
-
     def apply(self, refined: Refined) -> None:
         """Swap the files that the engine rewrote and add the new ones. The verdicts hold only for the silver that they
         were given against, so the commit is refused when it has changed."""
@@ -278,7 +272,7 @@ class Step:
         """Move silver's position and leave the facts that audit and the next run need."""
         name, stream = self.specs["silver"].name, stream_of(self.dataset)
         silver = self.before["silver"]
-        held = silver.position(stream) if silver else Position.start()
+        held = silver.position(stream) if silver and not self.fresh else Position.start()
         end = Position({s.partition: str(s.stop) for s in spans})
         self.publication.move(name, stream, held, end)
         if last:

@@ -12,7 +12,8 @@ from pyiceberg.table.update import AddSnapshotUpdate, update_table_metadata
 from headgate.errors import BreakingChangeError, FixInputError
 from headgate.ports.store import TableSpec
 from headgate.stores.iceberg.arrow_types import arrow_schema
-from headgate.stores.iceberg.layout import evolution, new_table
+from headgate.stores.iceberg.evolution import evolution
+from headgate.stores.iceberg.layout import new_table
 
 NAME = "silver.t"
 

@@ -24,6 +24,7 @@ from pyiceberg.table.update import (
 from headgate import crash
 from headgate.errors import CommitConflict, DefectError
 from headgate.stores.iceberg.cut import IcebergView, Storage
+from headgate.stores.iceberg.evolution import without_lost_history
 from headgate.stores.iceberg.local_io import LocalIO, local_path
 from headgate.stores.iceberg.pointers import Swing
 from headgate.stores.iceberg.positions import STATE, VERSION, Move, State, version_of
@@ -59,6 +60,7 @@ class Draft:
     moves: list[Move] = field(default_factory=list)
     facts: dict[str, str] = field(default_factory=dict)
     expected: tuple[int | None] | None = None
+    replaced: bool = False
     staged: int = 0
 
     @classmethod
@@ -78,6 +80,14 @@ class Draft:
             self.evolved += updates
         self.metadata = update_table_metadata(self.metadata, updates)
 
+    def replace(self, updates: tuple[TableUpdate, ...]) -> None:
+        """Bring the table's layout anywhere and take every row, position and fact out; refused at the commit when
+        the rows are not those that were seen."""
+        self.evolve(updates)
+        self.replaced = self.cleared = True
+        self.expected = (version_of(self.metadata),)
+        self.metadata = without_lost_history(self.metadata)
+
     def discard_folder(self) -> None:
         """Remove the folders of a table that was never made."""
         if self.base is None:
@@ -93,7 +103,7 @@ class Draft:
         PositionLost when the table's positions cannot be known.
         """
         current = self._current(storage, location)
-        state = IcebergView(storage, self.name, location, current).state
+        state = State() if self.replaced else IcebergView(storage, self.name, location, current).state
         after = state
         for move in self.moves:
             after = after.moved(move, self.name)
@@ -102,8 +112,10 @@ class Draft:
             metadata = self.metadata
         else:
             metadata = update_table_metadata(current, self.evolved) if self.evolved else current
+        if self.replaced:
+            metadata = without_lost_history(metadata)
         removed = self._removed(storage, metadata)
-        if self.added or removed or self.rewrites or after != state:
+        if self.added or removed or self.rewrites or self.replaced or after != state:
             updates = self._snapshot(io, storage, metadata, removed, after=after, publication=publication, keep=keep)
         elif self.base is None or self.evolved:
             updates = ()

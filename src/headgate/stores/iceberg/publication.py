@@ -24,7 +24,8 @@ from headgate.ports.store import FileInfo, TableSpec
 from headgate.stores.iceberg.cut import IcebergCut, IcebergView, Storage
 from headgate.stores.iceberg.datafiles import data_file
 from headgate.stores.iceberg.draft import Draft, Staged
-from headgate.stores.iceberg.layout import check_name, evolution, new_table
+from headgate.stores.iceberg.evolution import evolution, replacement
+from headgate.stores.iceberg.layout import check_name, new_table
 from headgate.stores.iceberg.leases import Lease
 from headgate.stores.iceberg.local_io import LocalIO, local_path
 from headgate.stores.iceberg.pointers import Entry, PointerMoved, Pointers, Transaction
@@ -84,6 +85,15 @@ class IcebergPublication:
                 self._lease.name(local_path(draft.metadata.location))
         elif updates := evolution(draft.metadata, spec):
             draft.evolve(updates)
+        return IcebergView(self.storage, spec.name, draft.location, draft.metadata)
+
+    def replace(self, spec: TableSpec) -> IcebergView:
+        """The table as the spec wants it, whatever it was, and without its rows, positions and facts."""
+        self._check_open()
+        draft = self._draft(spec.name)
+        if draft is None or draft.base is None:
+            return self.ensure(spec)
+        draft.replace(replacement(draft.metadata, spec))
         return IcebergView(self.storage, spec.name, draft.location, draft.metadata)
 
     def expect(self, table: str, version: int | None) -> None:

@@ -26,6 +26,7 @@ from pyiceberg.manifest import (
     write_manifest,
     write_manifest_list,
 )
+from pyiceberg.schema import Schema
 from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.snapshots import Operation, Snapshot, SnapshotSummaryCollector, Summary, update_snapshot_summaries
 
@@ -174,11 +175,17 @@ class NextSnapshot:
         return write_manifest(
             format_version=self.metadata.format_version,
             spec=self.metadata.specs()[spec_id],
-            schema=self.metadata.schema(),
+            schema=self._schema(spec_id),
             output_file=self.io.new_output(location),
             snapshot_id=self.snapshot_id,
             avro_compression=_COMPRESSION,
         )
+
+    def _schema(self, spec_id: int) -> Schema:
+        """The newest schema that has all columns of a partitioning: the current one may lack some of an old one."""
+        sources = {field.source_id for field in self.metadata.specs()[spec_id].fields}
+        newest = (self.metadata.schema(), *sorted(self.metadata.schemas, key=lambda s: -s.schema_id))
+        return next((s for s in newest if sources <= set(s._lazy_id_to_field)), newest[0])
 
     def _added(self, removed: Sequence[ManifestEntry]) -> list[ManifestFile]:
         numbers: dict[str, int | None] = {local_path(e.data_file.file_path): e.sequence_number for e in removed}
@@ -248,12 +255,12 @@ class NextSnapshot:
 
     def _summary(self, removed: list[DataFile], parent: Snapshot | None) -> Summary:
         collector = SnapshotSummaryCollector()
-        schema, specs = self.metadata.schema(), self.metadata.specs()
+        specs = self.metadata.specs()
         added = [*self.added, *(file for rewrite in self.rewrites for file in rewrite.added)]
         for file in added:
-            collector.add_file(file, schema, specs[self.metadata.default_spec_id])
+            collector.add_file(file, self.metadata.schema(), specs[self.metadata.default_spec_id])
         for file in removed:
-            collector.remove_file(file, schema, specs[file.spec_id])
+            collector.remove_file(file, self._schema(file.spec_id), specs[file.spec_id])
         operation = Operation.APPEND
         if removed:
             operation = Operation.OVERWRITE if added else Operation.DELETE
