@@ -1,4 +1,4 @@
-"""Fixtures for all tests: one PostgreSQL server per session and one database per test; one Kafka per session."""
+"""Fixtures for all tests: servers are made once per session, what tests change once per test."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # `rigs` for every test
 
+from rigs import s3  # noqa: E402
 from rigs.kafka import Broker  # noqa: E402
 from rigs.postgres import Database, Server  # noqa: E402
 
@@ -39,6 +40,20 @@ def broker() -> Iterator[Broker]:
         yield one.start()
     finally:
         one.stop()
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[s3.S3]:
+    """A real S3 server, started when the first test wants it."""
+    with s3.running() as server:
+        yield server
+
+
+@pytest.fixture
+def s3_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The keys that the S3 server takes."""
+    for name, value in s3.KEYS.items():
+        monkeypatch.setenv(name, value)
 
 
 @pytest.fixture(autouse=True)
