@@ -1,6 +1,6 @@
 """Rows as NDJSON files in a folder or a bucket: rolled by rows and bytes, each with its range of offsets in its name.
 
-    order_events/ingest_date=2026-11-24/order_events-3.000000120000-000000127431.20261124T181502Z.ndjson.zst
+    order_events/ingest_date=2026-11-24/order_events@3.000000120000-000000127431.20261124T181502Z.ndjson.zst
     order_events/_log/000000000017.json
 
 A file name says the partition, the first and the last offset and the time of its commit. A commit goes through these
@@ -136,7 +136,7 @@ class NdjsonSink:
         for number, one in enumerate(written):
             pending = f"{_folder(stream)}/_pending/{commit}/{number}"
             self.place.upload(one.path, pending)
-            files.append((pending, f"{_folder(stream)}/{one.name(at, number, _SUFFIX[self.settings.compression])}"))
+            files.append((pending, f"{_folder(stream)}/{one.name(at, _SUFFIX[self.settings.compression])}"))
         crash.point("ndjson: files written, not committed")
         return files
 
@@ -243,9 +243,9 @@ class _File:
     last: int
     rows: int = 0
 
-    def name(self, at: datetime, number: int, suffix: str) -> str:
-        """Its name below the stream. Offsets make it unique; files without any rows do not exist."""
-        partition = escaped(self.partition, safe="").replace("%2F", "-")
+    def name(self, at: datetime, suffix: str) -> str:
+        """Its name below the stream, unique by partition and offsets: `/` is written @, what else is special as %XX."""
+        partition = escaped(self.partition, safe="").replace("%2F", "@")
         return f"ingest_date={self.day}/{partition}.{self.first:012}-{self.last:012}.{at:%Y%m%dT%H%M%SZ}.ndjson{suffix}"
 
 
@@ -290,7 +290,7 @@ class _Writer:
 
     def _begin(self, partition: str, day: str, first: int) -> _File:
         path = self.folder / uuid.uuid4().hex
-        compression = None if self.settings.compression == "none" else self.settings.compression
+        compression: Any = None if self.settings.compression == "none" else self.settings.compression
         sink = pa.output_stream(str(path), compression=compression, buffer_size=1 << 16)
         one = _File(path, partition, day, sink, first, first)
         self._open[partition, day] = one
@@ -318,7 +318,7 @@ def _runs(rows: pa.RecordBatch, today: str) -> Iterator[tuple[tuple[str, str], s
     keys = pa.StructArray.from_arrays([partitions, days], ["partition", "day"])
     start = 0
     for run in compute.run_end_encode(compute.binary_join_element_wise(partitions, days, "\x00")).run_ends.to_pylist():
-        key = keys[start].as_py()
+        key: Any = keys[start].as_py()
         yield (key["partition"], key["day"]), slice(start, run)
         start = run
 

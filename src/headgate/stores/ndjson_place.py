@@ -49,7 +49,9 @@ def open_place(target: str, options: Mapping[str, Any]) -> Place:
     if target.startswith("s3://"):
         return Bucket(target, options)
     if "://" in target:
-        raise FixInputError(f"cannot keep files in {target.partition('://')[0]}://", hint="a folder or s3://bucket/prefix")
+        raise FixInputError(
+            f"cannot keep files in {target.partition('://')[0]}://", hint="a folder or s3://bucket/prefix"
+        )
     return Folder(Path(target))
 
 
