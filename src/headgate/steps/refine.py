@@ -108,12 +108,12 @@ def refine(
     *,
     rebuild: bool = False,
     before: Judged | None = None,
-    most_rows: int = JUDGE_ROWS,
+    most_rows: int | None = None,
 ) -> Judged:
     """Judge everything that bronze holds and silver has not seen; with `rebuild`, everything anew.
 
-    `before` is what the error budget counts besides this (a run that goes on looks at some time together);
-    `most_rows` is how many bronze rows one publication judges at most.
+    `before` is what the error budget counts besides this (a run that goes on looks at some time together). With
+    `most_rows` there is one publication of about so many bronze rows, and the rest is left.
 
     Raises BudgetExceeded after the last publication when more rows failed than the contract allows: silver and
     quarantine stay as judged, gold must not be built.
@@ -122,7 +122,7 @@ def refine(
     if rebuild:
         _rebuild(dataset, lake, engine, run, judged)
     conflicts = 0
-    while spans := _portion(pending(dataset, cut := lake.cut()), most_rows):
+    while spans := _portion(pending(dataset, cut := lake.cut()), most_rows or JUDGE_ROWS):
         try:
             _judge(dataset, cut, lake, engine, run, judged, spans, before)
         except CommitConflict:
@@ -133,6 +133,8 @@ def refine(
             continue
         crash.point("refine: published")
         run.tell("refine", dataset=dataset.name, rows=judged.read, quarantined=judged.total(QUARANTINED))
+        if most_rows:
+            break
     if not judged.publications:
         judged.publications += _exist(dataset, lake)
     return judged
