@@ -55,6 +55,10 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument(
         "--accept-quarantine", action="store_true", help="go on to gold although an error budget was exceeded"
     )
+    one.add_argument("--continuous", action="store_true", help="go on until SIGTERM or SIGINT; twice: stop at once")
+    for name in ("batch-rows", "batch-bytes", "batch-ms"):
+        one.add_argument(f"--{name}", type=int, metavar="N", help="a micro-batch is published after so many")
+    one.add_argument("--metrics-port", type=int, metavar="PORT", help="show metrics on this port while it goes on")
     command("status", "inspect:status", "show tables, positions, lag, freshness and limitations")
     one = command("audit", "inspect:audit", "prove that every record is accounted for")
     one.add_argument("select", nargs="*", metavar="DATASET")

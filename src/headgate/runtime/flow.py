@@ -43,6 +43,7 @@ class Flow:
     moved: int = 0  # publications of silver
     held: bool = False
     _landings: deque[_Landing] = field(default_factory=deque)
+    _gone: int = 0
     _reached: dict[str, int] = field(default_factory=dict)  # partition -> the offset that silver is at
     _window: deque[tuple[float, Judged]] = field(default_factory=deque)
 
@@ -72,9 +73,14 @@ class Flow:
             self.meter.set("headgate_waiting_rows", self.waiting_rows, dataset=name)
             self.changed.notify_all()
 
-    def judged(self, judged: Judged) -> None:
+    @property
+    def mark(self) -> int:
+        """How many micro-batches this process has landed."""
+        return self._gone + len(self._landings)
+
+    def judged(self, judged: Judged, mark: int) -> None:
         """Take in what was judged: counts, and which micro-batches silver shows now. When there was nothing to
-        judge, another process has judged what waits here."""
+        judge, another process has judged what had been landed before: the micro-batches up to `mark`."""
         name, meter = self.dataset.name, self.meter
         for verdict, rows in _totals(judged).items():
             meter.add("headgate_verdict_rows_total", rows, dataset=name, verdict=verdict)
@@ -86,8 +92,9 @@ class Flow:
         now = time.time()
         with self.changed:
             self._reached.update({partition: stop for partition, (_, stop) in judged.spans.items()})
-            while self._landings and (not judged.read or self._shown(self._landings[0])):
+            while self._landings and (self._shown(self._landings[0]) or (not judged.read and self._gone < mark)):
                 gone = self._landings.popleft()
+                self._gone += 1
                 self.waiting_rows -= gone.rows
                 meter.observe("headgate_visible_seconds", [(max(now - at, 0), n) for at, n in gone.came], dataset=name)
             self.moved += judged.publications

@@ -39,7 +39,9 @@ METRICS: Mapping[str, Metric] = {
     ),
     "headgate_waiting_rows": Metric(GAUGE, "Bronze rows without a verdict.", ("dataset",)),
     "headgate_source_lag_rows": Metric(GAUGE, "Rows the source holds that are not landed.", ("dataset", "partition")),
-    "headgate_retries_total": Metric(COUNTER, "Errors after which a step was tried again.", ("dataset", "step", "code")),
+    "headgate_retries_total": Metric(
+        COUNTER, "Errors after which a step was tried again.", ("dataset", "step", "code")
+    ),
     "headgate_gold_held": Metric(GAUGE, "1 while an error budget keeps gold closed.", ("dataset",)),
     "headgate_model_rows": Metric(GAUGE, "Rows of a gold model when it was last built.", ("model",)),
     "headgate_table_rows": Metric(GAUGE, "Rows of a table.", ("table",)),

@@ -21,7 +21,7 @@ from headgate.ports.source import Follows, Peeks, Source
 from headgate.runtime.flow import Flow
 from headgate.steps.derive import Model, derive
 from headgate.steps.land import Incoming, Landed, Pace, bronze_name, bronze_spec, keep_end, land_group
-from headgate.steps.refine import HOLD, Judged, check_budget, pending, refine
+from headgate.steps.refine import HOLD, Judged, check_budget, refine
 from headgate.steps.run import Run
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 WAIT_S = 0.25  # the longest sleep before a stage looks at its surroundings again
 LOOK_S = 5.0  # how often a refiner asks the tables whether somebody else has landed rows
 SLOWEST_POLL = 8  # times poll_ms
+BUDGET_ROWS = 1_000  # fewer say nothing about a rate, unless a whole `budget_s` has not brought more
 
 
 class Stage(Protocol):
@@ -181,6 +182,7 @@ class Refiner:
     def __init__(self, project: Workspace, flow: Flow, run: Run, stop: Event, cores: BoundedSemaphore) -> None:
         self.project, self.flow, self.run, self.stop, self.cores = project, flow, run, stop, cores
         self.subject = flow.dataset.name
+        self._begun = time.monotonic()
         self._looked = 0.0
         self._more = True  # something may wait from before
         flow.judging = True
@@ -201,7 +203,8 @@ class Refiner:
             self.flow.wait(lambda: self.flow.waiting_rows > 0 or self.stop.is_set(), WAIT_S)
             return
         settings = self.flow.settings
-        before = self.flow.lately()
+        before, mark = self.flow.lately(), self.flow.mark
+        enough = before.read >= BUDGET_ROWS or time.monotonic() >= self._begun + settings.budget_s
         begun = time.perf_counter()
         with self.cores:
             judged = refine(
@@ -209,16 +212,17 @@ class Refiner:
                 self.project.lake,
                 self.project.engine,
                 replace(self.run, at=datetime.now(UTC)),
-                before=before,
+                before=before if enough else None,
+                hold=enough,
                 most_rows=settings.ahead_batches * settings.batch_rows,
             )
         self._looked = time.monotonic()
-        self._more = judged.read > 0
+        self._more = self._more and judged.read > 0
         if judged.read:
             seconds = time.perf_counter() - begun
             self.flow.meter.observe("headgate_step_seconds", [(seconds, 1)], dataset=self.subject, step="refine")
-        self.flow.judged(judged)
-        if judged.read:
+        self.flow.judged(judged, mark)
+        if judged.read and enough:
             before.join(judged)
             self._within_budget(before)
 
@@ -286,12 +290,12 @@ class Builder:
         return any(flow.held for flow in self.flows)
 
     def _check(self, moved: dict[str, int]) -> None:
-        from headgate.runtime.checks import check_tables, failed_checks
+        from headgate.runtime.checks import check_tables, refuse_failed
 
         for flow in self.flows:
             if flow.dataset.checks and moved[flow.dataset.name] != self._seen.get(flow.dataset.name, 0):
                 flow.record.checks = check_tables(self.project, flow.dataset)
-                failed_checks(flow.dataset, flow.record.checks)
+                refuse_failed(flow.dataset, flow.record.checks)
 
     def _build(self) -> None:
         from headgate.runtime.model_tests import run_tests
@@ -316,8 +320,3 @@ class Builder:
             raise BudgetExceeded(
                 f"tests on models failed: {', '.join(failed)}", where="gold", hint="headgate query …", stage="derive"
             )
-
-
-def waiting(project: Workspace, flow: Flow) -> int:
-    """Bronze rows of a dataset without a verdict, by the tables."""
-    return sum(span.stop - span.start for span in pending(flow.dataset, project.lake.cut()))

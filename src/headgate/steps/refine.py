@@ -109,11 +109,13 @@ def refine(
     rebuild: bool = False,
     before: Judged | None = None,
     most_rows: int | None = None,
+    hold: bool = True,
 ) -> Judged:
     """Judge everything that bronze holds and silver has not seen; with `rebuild`, everything anew.
 
-    `before` is what the error budget counts besides this (a run that goes on looks at some time together). With
-    `most_rows` there is one publication of about so many bronze rows, and the rest is left.
+    A run that goes on looks at some time together: `before` is what the error budget counts besides this, and without
+    `hold` there are still too few rows to close gold for. With `most_rows` there is one publication of about so many
+    bronze rows, and the rest is left.
 
     Raises BudgetExceeded after the last publication when more rows failed than the contract allows: silver and
     quarantine stay as judged, gold must not be built.
@@ -124,7 +126,7 @@ def refine(
     conflicts = 0
     while spans := _portion(pending(dataset, cut := lake.cut()), most_rows or JUDGE_ROWS):
         try:
-            _judge(dataset, cut, lake, engine, run, judged, spans, before)
+            _judge(dataset, cut, lake, engine, run, judged, spans, before, hold=hold)
         except CommitConflict:
             # Nothing of it landed, and silver is not what these verdicts were given against: judge again.
             conflicts += 1
@@ -162,6 +164,8 @@ def _judge(
     judged: Judged,
     spans: Sequence[Span],
     before: Judged | None,
+    *,
+    hold: bool,
 ) -> None:
     """One publication: the verdicts of some spans. `judged` takes them in once they are certain to be visible."""
     with lake.publication("refine") as publication:
@@ -173,7 +177,8 @@ def _judge(
             after.join(before)
         step.apply(refined)
         step.advance(spans, refined, last=not _rest(dataset, cut, spans))
-        step.hold(after)
+        if hold:
+            step.hold(after)
         crash.point("refine: files written, not published")
         publication.commit()
     judged.add(refined, spans)
