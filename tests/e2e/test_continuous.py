@@ -7,9 +7,9 @@ import sqlite3
 from contextlib import closing
 
 import pytest
-from rigs.going import Going, account, last_record, until
 
 from e2e.command import good, headgate
+from rigs.going import Going, account, last_record, until
 
 HEADER = "order_id,ordered_at,customer,amount,status,updated_at\n"
 
