@@ -89,8 +89,14 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("verb", nargs="?", choices=["compact"], help="only this (default: all)")
     one.add_argument("--table", action="append", default=[], metavar="LAYER.TABLE", help="only this table")
     one = command("export", "contracts:export", "write files for others")
-    one.add_argument("what", choices=["json-schema", "run-schema"])
+    one.add_argument("what", choices=["ddl", "json-schema", "parquet", "run-schema"])
     one.add_argument("select", nargs="*", metavar="DATASET")
+    one.add_argument("--dialect", default="spark", help="of ddl: spark, trino, athena or snowflake (default: spark)")
+    one.add_argument("--location", default="s3://BUCKET/PREFIX", help="of ddl for athena: where the tables are")
+    one.add_argument("--from", dest="source", metavar="DIR", help="of parquet: folder or s3:// prefix of NDJSON by day")
+    one.add_argument("--to", metavar="DIR", help="of parquet: folder to write")
+    one.add_argument("--date", action="append", default=[], metavar="DAY", help="of parquet: only this day")
+    one.add_argument("--rows", type=int, default=250_000, help="of parquet: most rows of a file (default: 250000)")
     command("doctor", "inspect:doctor", "check this machine, the lake and every source")
     return top
 
