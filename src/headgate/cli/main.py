@@ -49,6 +49,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("paths", nargs="*", metavar="PATH")
     one = command("plan", "inspect:plan", "say what would run, and what changed")
     one.add_argument("select", nargs="*", metavar="SELECT")
+    one.add_argument("--full-refresh", action="store_true", help="judge bronze as a rebuild would, and publish nothing")
     one = command("run", "run:run", "land, refine, derive and serve what is new")
     one.add_argument("select", nargs="*", metavar="SELECT", help="name, +name, name+, tag:x, bronze.name, a,b")
     one.add_argument("--full-refresh", action="store_true", help="rebuild silver and gold from bronze")

@@ -14,6 +14,7 @@ import pyarrow as pa
 from headgate import crash
 from headgate.contract.model import Dataset
 from headgate.contract.to_arrow import Layout, ledger_schema, quarantine_schema, silver_layout, silver_schema
+from headgate.contract.write import dataset_text
 from headgate.errors import BudgetExceeded, CommitConflict
 from headgate.ports.batch import OFFSET, PARTITION, VERSION, Position
 from headgate.ports.engine import QUARANTINED, VERDICTS, Engine, Output, Refined, RefineJob, Span
@@ -23,6 +24,7 @@ from headgate.steps.run import Run
 
 JUDGE_ROWS = 2_000_000  # bronze rows per publication
 CONFLICTS = 5  # how often a portion is judged again because silver changed meanwhile
+CONTRACT = "headgate.contract"  # silver's property: the dataset's contract that it last followed
 HOLD = "hold"  # silver's fact that keeps gold closed after a run past its error budget
 LAYERS = ("silver", "quarantine", "ledger")
 
@@ -197,8 +199,16 @@ def _rest(dataset: Dataset, cut: Cut, done: Sequence[Span]) -> bool:
     return any(stops.get(s.partition, s.start) < s.stop for s in pending(dataset, cut))
 
 
-def _rebuild(dataset: Dataset, lake: Lake, engine: Engine, run: Run, judged: Judged) -> None:
-    """Judge all of bronze from the beginning and swap silver, quarantine and ledger in one publication."""
+def rebuilt(dataset: Dataset, lake: Lake, engine: Engine, run: Run) -> Judged:
+    """What a rebuild would judge; the work is done and thrown away."""
+    judged = Judged()
+    _rebuild(dataset, lake, engine, run, judged, dry_run=True)
+    return judged
+
+
+def _rebuild(dataset: Dataset, lake: Lake, engine: Engine, run: Run, judged: Judged, *, dry_run: bool = False) -> None:
+    """Judge all of bronze from the beginning and swap silver, quarantine and ledger in one publication. Readers have
+    the old tables until they have the new ones, which may have other columns, keys and partitions."""
     cut = lake.cut()
     bronze = cut.table(bronze_name(dataset))
     if bronze is None:
@@ -208,13 +218,13 @@ def _rebuild(dataset: Dataset, lake: Lake, engine: Engine, run: Run, judged: Jud
         stop = int(bronze.facts(offset_fact(partition)) or 0)
         if stop:
             spans.append(Span(partition, 0, stop))
-    if not spans:
-        return
     with lake.publication("refine") as publication:
         step = Step(dataset, cut, publication, run, fresh=True)
-        refined = engine.refine(step.job(spans))
+        refined = engine.refine(step.job(spans)) if spans else Refined()
         step.apply(refined)
         judged.add(refined, spans)
+        if dry_run:
+            return
         step.advance(spans, refined, last=True)
         step.hold(judged)
         crash.point("rebuild: files written, not published")
@@ -332,6 +342,7 @@ def specs(dataset: Dataset, *, versioned: bool) -> dict[str, TableSpec]:
             sort=layout.sort,
             key=layout.key,
             comment=dataset.description,
+            properties={CONTRACT: dataset_text(dataset)},
         ),
         "quarantine": TableSpec(
             name=f"quarantine.{dataset.name}",
