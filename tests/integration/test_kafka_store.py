@@ -174,7 +174,8 @@ def test_without_an_answer_the_position_tells_what_happened(broker, name, open_o
 
 def test_a_broker_that_dies_in_a_commit_leaves_all_or_nothing(monkeypatch, tmp_path):
     """kill -9 of the broker while the commit is on its way; after its restart the position decides."""
-    monkeypatch.setattr(kafka_transaction, "ANSWER_S", 3.0)
+    monkeypatch.setattr(kafka_transaction, "ANSWER_S", 2.0)
+    monkeypatch.setattr(kafka_transaction, "SENT_S", 0.5)
     own = Broker().start()
     try:
         sink = open_sink(own.bootstrap, {"topic": "t"}, SPEC)

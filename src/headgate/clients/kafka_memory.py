@@ -43,12 +43,12 @@ class Memory:
     ) -> None:
         self.address, self.name, self.wait_s = address, name, wait_s
         self._unavailable = unavailable
-        self._admin = admin(address)
+        self.admin = admin(address)
 
     def ensure(self) -> None:
         """Make the topic when it is not there."""
-        if topic(self._admin, self.address, self.name) is None:
-            create(self._admin, self.address, self.name, partitions=1, config=_CONFIG, may_exist=True)
+        if topic(self.admin, self.address, self.name) is None:
+            create(self.admin, self.address, self.name, partitions=1, config=_CONFIG, may_exist=True)
 
     def newest(self, key: str, *, held: Callable[[], None] | None = None) -> bytes | None:
         """The last value of a key, None when it has none. `held` is called once when an open transaction is in the
@@ -62,9 +62,9 @@ class Memory:
         return self._look(lambda k: k.startswith(prefix), first=False, held=None)
 
     def _look(self, wanted: Callable[[str], bool], *, first: bool, held: Callable[[], None] | None) -> dict[str, bytes]:
-        if topic(self._admin, self.address, self.name) is None:
+        if topic(self.admin, self.address, self.name) is None:
             return {}
-        bounds = offsets(self._admin, self.address, self.name, [0], self._unavailable)[0]
+        bounds = offsets(self.admin, self.address, self.name, [0], self._unavailable)[0]
         reach = _FIRST_LOOK if first else bounds.end
         deadline = time.monotonic() + self.wait_s
         while True:

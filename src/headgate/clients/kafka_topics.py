@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,13 @@ from headgate.clients.kafka import TIMEOUT_S, Address, module, name_of, translat
 from headgate.errors import FixInputError, RetryableError, SourceUnavailable
 
 PARTITIONS = 3
+_UNSETTLED = (
+    "NOT_LEADER_FOR_PARTITION",
+    "LEADER_NOT_AVAILABLE",
+    "UNKNOWN_LEADER_EPOCH",
+    "FENCED_LEADER_EPOCH",
+    "OFFSET_NOT_AVAILABLE",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,10 +144,26 @@ def offsets(
         (OffsetSpec.latest(), kafka.IsolationLevel.READ_COMMITTED),
         (OffsetSpec.latest(), kafka.IsolationLevel.READ_UNCOMMITTED),
     ]
-    with translated(address, unavailable, where=name):
+
+    def ask() -> list[dict[int, int]]:
         futures = [
             client.list_offsets(dict.fromkeys(every, spec), isolation_level=level, request_timeout=TIMEOUT_S)
             for spec, level in asked
         ]
-        found = [{p.partition: future.result().offset for p, future in one.items()} for one in futures]
+        return [{p.partition: future.result().offset for p, future in one.items()} for one in futures]
+
+    with translated(address, unavailable, where=name):
+        found = _settled(ask)
     return {one: Offsets(found[0][one], found[1][one], found[2][one]) for one in partitions}
+
+
+def _settled(ask: Callable[[], list[dict[int, int]]]) -> list[dict[int, int]]:
+    """The answer, asked for again while a leader is new to its partition."""
+    deadline = time.monotonic() + TIMEOUT_S
+    while True:
+        try:
+            return ask()
+        except module().KafkaException as error:
+            if name_of(error) not in _UNSETTLED or time.monotonic() > deadline:
+                raise
+        time.sleep(0.05)

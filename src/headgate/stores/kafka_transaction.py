@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from headgate import crash
 from headgate.clients.kafka import Address, error_of, module, name_of
 from headgate.clients.kafka_memory import Memory, position_key
-from headgate.clients.kafka_topics import Topic
+from headgate.clients.kafka_topics import Topic, offsets
 from headgate.errors import (
     CommitConflict,
     HeadgateError,
@@ -27,7 +27,8 @@ from headgate.ports.batch import Batch, Position, Stretch
 if TYPE_CHECKING:
     from headgate.stores.kafka import Settings
 
-SENT_S = 5.0
+SENT_S = 5.0  # how long the queue may take to become empty before the end is sent
+VISIBLE_S = 1.0
 ANSWER_S = 60.0  # how long a transaction's end is waited for before the outcome is looked up
 
 
@@ -92,6 +93,7 @@ class Writer:
         crash.point("kafka: position sent, not committed")
         self._end(stretch.start, after)  # 5
         crash.point("kafka: committed")
+        self._until_visible()
         self._held = after
         self._forms.add(form_key)
         return count
@@ -187,6 +189,19 @@ class Writer:
             if found == start or all(found.tokens.get(p) == start.tokens.get(p) for p in after.tokens):
                 raise error from cause
             raise StalePosition("another writer moved the stream meanwhile", where=self.where) from cause
+
+    def _until_visible(self) -> None:
+        """Kafka answers a commit a moment before readers see it. Who goes on from here reads the rows; only somebody
+        else's open transaction is not waited for."""
+        deadline = time.monotonic() + VISIBLE_S
+        ends: Mapping[int, int] | None = None
+        with suppress(HeadgateError):
+            while time.monotonic() < deadline:
+                now = offsets(self.memory.admin, self.address, self.topic.name, self.topic.partitions)
+                ends = ends or {number: one.end for number, one in now.items()}
+                if all(one.stable >= ends[number] for number, one in now.items()):
+                    return
+                time.sleep(0.002)
 
     # --- trouble
 
