@@ -9,7 +9,8 @@ from typing import Any
 from headgate.contract.complaint import did_you_mean, shown
 from headgate.contract.expression import expression_problem
 from headgate.contract.fields import fields_of
-from headgate.contract.model import Budget, Dataset, Field, Kind, Rule, TableCheck
+from headgate.contract.history import history_of, operation_of
+from headgate.contract.model import Budget, Dataset, Field, Kind, Operation, Rule, TableCheck
 from headgate.contract.names import dataset_problem
 from headgate.contract.operators import contradictions
 from headgate.contract.own import budget_of, check_own, choice
@@ -28,6 +29,7 @@ class Owned:
     order: tuple[str, ...] = ()
     error_budget: Budget | None = None
     history: str | None = None
+    operation: Operation | None = None
     checksum: Rule | None = None
     drops: tuple[Rule, ...] = ()
 
@@ -63,7 +65,11 @@ def dataset_of(part: Part, contract_id: str, contract_version: str, *, old: bool
     key = _key(part, fields, parts)
     entries = check_own(part, "dataset")
     owned = _owned(entries, fields, quality)
-    history = _history(entries, owned, key)
+    history = history_of(entries, fields, key, owned.order, owned.history)
+    if owned.operation and history == "append":
+        entries["operation"].error(
+            "headgate.operation needs a key", "rows that delete name what they delete", "property", code="contradiction"
+        )
     return Dataset(
         name=name,
         fields=tuple(_finish(one, quality, key) for one in fields),
@@ -74,6 +80,7 @@ def dataset_of(part: Part, contract_id: str, contract_version: str, *, old: bool
         key=key,
         order=owned.order,
         history=history,
+        operation=owned.operation,
         rules=_in_order(fields, declared, quality.rules, owned.checksum),
         drops=owned.drops,
         checks=(*_unique_checks(fields), *quality.checks),
@@ -178,7 +185,9 @@ def _owned(entries: Mapping[str, Part], fields: tuple[Field, ...], quality: Qual
             case "error_budget":
                 owned.error_budget = budget_of(entry)
             case "history":
-                owned.history = _history_asked(entry)
+                owned.history = choice(entry, ("latest", "append", "scd2"))
+            case "operation":
+                owned.operation = operation_of(entry, by_name)
             case "checksum":
                 owned.checksum = _checksum(entry, by_name)
             case "drop":
@@ -190,27 +199,6 @@ def _owned(entries: Mapping[str, Part], fields: tuple[Field, ...], quality: Qual
             case _:
                 pass
     return owned
-
-
-def _history_asked(entry: Part) -> str | None:
-    if entry.value.get("value") == "scd2":
-        entry.error(
-            "headgate.history: scd2 is not supported yet", "use latest or append", "value", code="not-supported"
-        )
-        return None
-    return choice(entry, ("latest", "append"))
-
-
-def _history(entries: Mapping[str, Part], owned: Owned, key: tuple[str, ...]) -> str:
-    if owned.history == "latest" and not key:
-        entries["history"].error(
-            "headgate.history: latest needs a key", "mark the key fields with `primaryKey: true`", "value",
-            code="contradiction",
-        )  # fmt: skip
-    if owned.order and (not key or owned.history == "append"):
-        why = "the dataset has no key" if not key else "history is append"
-        entries["order"].warn(f"headgate.order has no effect: {why}", None, "property", code="no-effect")
-    return owned.history or ("latest" if key else "append")
 
 
 def _order(entry: Part, by_name: Mapping[str, Field]) -> tuple[str, ...]:

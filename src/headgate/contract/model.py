@@ -195,6 +195,14 @@ class Server:
 
 
 @dataclass(frozen=True, slots=True)
+class Operation:
+    """Rows that say what happened to their key: those whose `field` has one of the `delete` values end it."""
+
+    field: str
+    delete: tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Freshness:
     """`slaProperties` latency: the newest value of `field` is at most `seconds` old."""
 
@@ -215,6 +223,7 @@ class Dataset:
     key: tuple[str, ...] = ()  # primary key fields in position order; empty: every row counts
     order: tuple[str, ...] = ()  # latest wins by these fields; ties are decided by position
     history: str = "latest"  # append | latest | scd2; append when there is no key
+    operation: Operation | None = None  # how rows say that they delete their key
     rules: tuple[Rule, ...] = ()  # every row rule in a fixed order
     drops: tuple[Rule, ...] = ()  # headgate.drop: rows for which the predicate is true get the verdict `dropped`
     checks: tuple[TableCheck, ...] = ()

@@ -14,7 +14,7 @@ from headgate.contract.part import Part
 PREFIX = "headgate."
 KNOWN = {
     "contract": (),
-    "dataset": ("order", "error_budget", "history", "duplicates", "checksum", "drop", "unknown_fields"),
+    "dataset": ("order", "error_budget", "history", "operation", "duplicates", "checksum", "drop", "unknown_fields"),
     "field": ("standardise", "partition"),
     "quality": ("tolerance",),
 }

@@ -13,6 +13,8 @@ PARTITION = "_hg_partition"
 OFFSET = "_hg_offset"
 VERSION = "_hg_version"
 INGESTED_AT = "_hg_ingested_at"
+VALID_FROM, VALID_TO, IS_CURRENT = "valid_from", "valid_to", "is_current"
+VALIDITY = (VALID_FROM, VALID_TO, IS_CURRENT)
 DOC = b"doc"
 
 _INSTANT = pa.timestamp("us", tz="UTC")
@@ -80,6 +82,13 @@ def silver_schema(dataset: Dataset, *, version_column: bool = False) -> pa.Schem
     columns = [
         _documented(one.name, arrow_type(one.type), one.description, required=one.required) for one in dataset.fields
     ]
+    if dataset.history == "scd2":
+        of = arrow_type(dataset.field(dataset.order[0]).type)
+        columns += [
+            _documented(VALID_FROM, of, "When this version of the key began.", required=True),
+            _documented(VALID_TO, of, "When it ended: then it was no longer so. NULL while it lasts.", required=False),
+            _documented(IS_CURRENT, pa.bool_(), "Whether it lasts.", required=True),
+        ]
     columns += _coordinates()
     if version_column:
         doc = "Which version of the source's row this is; greater is later."
@@ -112,16 +121,24 @@ def quarantine_schema() -> pa.Schema:
     ])  # fmt: skip
 
 
-def ledger_schema() -> pa.Schema:
+def ledger_schema(dataset: Dataset) -> pa.Schema:
     """Rows that are neither in silver nor in quarantine, and why."""
+    deleted = []
+    if dataset.operation:
+        members = [
+            pa.field(n, arrow_type(dataset.field(n).type)) for n in dict.fromkeys([*dataset.key, *dataset.order])
+        ]
+        doc = "Key and order of a row that deletes: what comes later and is older is superseded by it."
+        deleted = [_documented("deleted", pa.struct(members), doc, required=False)]
     return pa.schema([
         *_coordinates(),
-        _documented("verdict", pa.string(), "duplicate, superseded or dropped.", required=True),
+        _documented("verdict", pa.string(), "duplicate, superseded, deleted or dropped.", required=True),
         _documented("rule", pa.string(), "The declared rule that dropped the row.", required=False),
         _documented("by_partition", pa.string(), "Partition of the row that won.", required=False),
         _documented("by_offset", pa.int64(), "Offset of the row that won.", required=False),
         _documented("run_id", pa.string(), "The run that judged.", required=True),
         _documented("judged_at", _INSTANT, "When it was judged.", required=True),
+        *deleted,
     ])  # fmt: skip
 
 

@@ -17,7 +17,8 @@ DUPLICATE = "duplicate"
 SUPERSEDED = "superseded"
 QUARANTINED = "quarantined"
 DROPPED = "dropped"
-VERDICTS = (ACCEPTED, DUPLICATE, SUPERSEDED, QUARANTINED, DROPPED)
+DELETED = "deleted"  # of the row that deletes its key
+VERDICTS = (ACCEPTED, DUPLICATE, SUPERSEDED, QUARANTINED, DROPPED, DELETED)
 
 
 @dataclass(frozen=True, slots=True)

@@ -333,8 +333,8 @@ def specs(dataset: Dataset, *, versioned: bool) -> dict[str, TableSpec]:
         ),
         "ledger": TableSpec(
             name=f"ledger.{dataset.name}",
-            schema=ledger_schema(),
-            comment=f"Rows of {dataset.name} that are duplicates, superseded or dropped by a declared rule.",
+            schema=ledger_schema(dataset),
+            comment=f"Rows of {dataset.name} that are duplicates, superseded, deletions or dropped by a declared rule.",
         ),
     }
 

@@ -254,7 +254,9 @@ CASES = {
     "budget above all": (own("error_budget", "§101 percent"), "cannot be"),
     "half a row": (own("error_budget", "§0.5"), "cannot be"),
     "negative budget": (own("error_budget", "§-1"), "cannot be"),
-    "scd2": (own("history", "§scd2"), "headgate.history: scd2 is not supported yet"),
+    "scd2": (own("history", "§scd2"), "scd2 needs headgate.order of one required date, timestamp or integer"),
+    "operation of an unknown field": (own("operation", "{field: §oo, delete: [d]}"), "which is not declared"),
+    "operation without values": (own("operation", "§{field: k}"), "`delete` lists values of `k`"),
     "unknown history": (own("history", "§lates"), "headgate.history is one of latest, append"),
     "latest without key": (
         field("{name: a, logicalType: string}")

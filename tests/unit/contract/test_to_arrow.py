@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
 
-from headgate.contract.model import Field, Kind, Type
+from headgate.contract.model import Field, Kind, Operation, Type
 from headgate.contract.parse import load_contract
 from headgate.contract.to_arrow import (
     Layout,
@@ -98,7 +99,10 @@ def test_quarantine_and_ledger_have_the_shapes_of_the_account():
     assert reasons == pa.list_(
         pa.field("element", pa.struct([("rule", pa.string()), ("field", pa.string()), ("value", pa.string())]))
     )
-    assert ledger_schema().names == [
-        "_hg_partition", "_hg_offset", "verdict", "rule", "by_partition", "by_offset", "run_id", "judged_at",
-    ]  # fmt: skip
-    assert all("doc" in {key.decode() for key in field.metadata} for field in ledger_schema())
+    dataset = load_contract(DATA / "transactions.odcs.yaml").datasets[0]
+    names = ["_hg_partition", "_hg_offset", "verdict", "rule", "by_partition", "by_offset", "run_id", "judged_at"]
+    assert ledger_schema(dataset).names == names
+    deletes = ledger_schema(replace(dataset, operation=Operation("status", ("D",))))
+    assert deletes.names == [*names, "deleted"]
+    assert [member.name for member in deletes.field("deleted").type] == [*dataset.key, *dataset.order]
+    assert all("doc" in {key.decode() for key in field.metadata} for field in deletes)

@@ -67,7 +67,7 @@ class Rig:
         self.schemas = {
             "silver": silver_schema(dataset, version_column=versioned),
             "quarantine": quarantine_schema(),
-            "ledger": ledger_schema(),
+            "ledger": ledger_schema(dataset),
         }
         self.checksum = self.silver_rows = 0
         self.runs = 0

@@ -286,7 +286,14 @@ def test_warnings_are_counted_and_drops_leave_the_table(tmp_path):
     rig.land(lines_table(lines))
     refined = rig.refine()
     assert refined.warnings == {"big": 1}
-    assert refined.verdicts["p"] == {"accepted": 3, "duplicate": 0, "superseded": 0, "quarantined": 1, "dropped": 1}
+    assert refined.verdicts["p"] == {
+        "accepted": 3,
+        "duplicate": 0,
+        "superseded": 0,
+        "quarantined": 1,
+        "dropped": 1,
+        "deleted": 0,
+    }
     assert [(r[OFFSET], r["verdict"], r["rule"], r["by_offset"]) for r in rig.rows("ledger")] == [
         (2, "dropped", "tests", None)
     ]

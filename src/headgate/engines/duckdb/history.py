@@ -14,15 +14,16 @@ import numpy as np
 import pyarrow as pa
 
 from headgate.contract.model import Dataset
+from headgate.contract.to_arrow import IS_CURRENT, VALID_FROM, VALID_TO
 from headgate.contract.to_sql import duckdb_type, literal, quote
-from headgate.engines.duckdb.arrays import fetch
+from headgate.engines.duckdb.arrays import compute, fetch
 from headgate.engines.duckdb.connection import Settings
 from headgate.engines.duckdb.files import open_parquet, plain_type
-from headgate.engines.duckdb.judgement import CONTENT, KEY, content_hash, key_columns
+from headgate.engines.duckdb.judgement import CONTENT, DELETES, KEY, content_hash, key_columns
 from headgate.engines.duckdb.key_index import FILTER, ROW, IndexLayout, IndexWriter, KeyIndex, Wanted, open_index
 from headgate.errors import DefectError
 from headgate.ports.batch import OFFSET, PARTITION, VERSION
-from headgate.ports.engine import RefineJob
+from headgate.ports.engine import DELETED, RefineJob
 from headgate.ports.store import FileInfo
 
 FILE_NUMBER = "_hg_file_number"
@@ -33,6 +34,9 @@ MOST_OPEN = 256  # indexes kept open between jobs
 def silver_types(dataset: Dataset, *, versioned: bool) -> dict[str, str]:
     """Silver's columns with DuckDB's types, in the order of the contract; coordinates last."""
     types = {f.name: duckdb_type(f.type) for f in dataset.fields}
+    if dataset.history == "scd2":
+        moment = duckdb_type(dataset.field(dataset.order[0]).type)
+        types |= {VALID_FROM: moment, VALID_TO: moment, IS_CURRENT: "BOOLEAN"}
     if versioned:
         types[VERSION] = "VARCHAR"
     return {**types, PARTITION: "VARCHAR", OFFSET: "BIGINT"}
@@ -47,7 +51,7 @@ def index_layout(settings: Settings, job: RefineJob) -> IndexLayout | None:
     silver = job.outputs["silver"].schema
     columns = pa.schema([
         pa.field(name, plain_type(silver.field(name).type))
-        for name in (*wanted_columns(job.dataset, key), PARTITION, OFFSET)
+        for name in (*held_columns(job.dataset, key), PARTITION, OFFSET)
     ])  # fmt: skip
     folder = os.path.join(settings.cache_directory, job.dataset.name) if settings.cache_directory else ""
     types = silver_types(job.dataset, versioned=versioned)
@@ -78,12 +82,19 @@ class Indexes:
 
 
 class Silver:
-    """Rows of the present silver table whose keys a job brings too."""
+    """Rows of the present silver table whose keys a job brings too; and rows of the ledger that deleted such keys.
+
+    Files are numbered: silver's first, then the ledger's.
+    """
 
     def __init__(
         self, connection: duckdb.DuckDBPyConnection, job: RefineJob, layout: IndexLayout, indexes: Indexes
     ) -> None:
-        self.connection, self.dataset, self.files = connection, job.dataset, job.silver
+        self.connection, self.dataset = connection, job.dataset
+        deletions = (
+            [info for info in job.ledger if info.lower.get("verdict") == DELETED] if job.dataset.operation else []
+        )
+        self.files, self.in_silver = [*job.silver, *deletions], len(job.silver)
         self.layout, self.indexes = layout, indexes
         versioned = VERSION in job.bronze_schema.names
         self.key = key_columns(job.dataset, versioned=versioned)
@@ -92,9 +103,9 @@ class Silver:
     def rows_with(
         self, hashes: np.ndarray, bounds: Mapping[str, tuple[Any, Any]], values: np.ndarray | None
     ) -> pa.Table:
-        """Silver rows whose key hash is among `hashes` (sorted, distinct): key, order and coordinate columns, key
-        and content hash, the row's number in its file, and the number of the file. Equal keys always have equal
-        hashes, so no row is missed.
+        """Rows whose key hash is among `hashes` (sorted, distinct): key, order and coordinate columns, key and content
+        hash, whether the row deletes, its number in its file, and the number of the file. Equal keys always have
+        equal hashes, so no row is missed.
 
         `bounds` are the smallest and greatest job value of key columns where they are known; `values` are all job
         values of a one-column integer key, sorted: with either, files that cannot match are not looked at.
@@ -102,21 +113,51 @@ class Silver:
         wanted = Wanted(hashes)
         found: list[pa.Table] = []
         for number, info in enumerate(self.files):
-            if not self._may_match(info, bounds, values):
+            deletes = number >= self.in_silver
+            if not deletes and not self._may_match(info, bounds, values):
                 continue
-            for rows in self.index(info).find(wanted):
-                count = pa.array(np.full(rows.num_rows, number, np.int32))
-                found.append(rows.append_column(FILE_NUMBER, count))
+            for rows in self.index(number).find(wanted):
+                file = pa.array(np.full(rows.num_rows, number, np.int32))
+                flag = pa.array(np.full(rows.num_rows, deletes))
+                found.append(rows.append_column(FILE_NUMBER, file).append_column(DELETES, flag))
         return pa.concat_tables(found) if found else self._empty()
 
-    def index(self, info: FileInfo) -> KeyIndex:
-        """The index of a silver file: open, kept, or made anew."""
+    def index(self, number: int) -> KeyIndex:
+        """The index of a file: open, kept, or made anew."""
+        info, deletes = self.files[number], number >= self.in_silver
         name = self.layout.path(info.path)
         index = self.indexes.get(name)
         if index is None:
-            index = open_index(self.layout, info.path, info.rows) or self._indexed(info)
+            index = open_index(self.layout, info.path, None if deletes else info.rows)
+            if index is None:
+                index = self._indexed_deletions(info) if deletes else self._indexed(info)
             self.indexes.put(name, index)
         return index
+
+    def _indexed_deletions(self, info: FileInfo) -> KeyIndex:
+        writer = IndexWriter(self.layout)
+        with open_parquet(info.path) as file:
+            rows = file.read(columns=[PARTITION, OFFSET, "verdict", "deleted"])
+        rows = rows.append_column(ROW, pa.array(np.arange(rows.num_rows, dtype=np.uint32)))
+        rows = rows.filter(compute.equal(rows["verdict"], DELETED))
+        members = ", ".join(f"deleted.{quote(n)} AS {quote(n)}" for n in wanted_columns(self.dataset, self.key))
+        ends = ", ".join(f"CAST(NULL AS {self.types[n]}) AS {n}" for n in (VALID_TO,) if n in self.layout.schema.names)
+        keys = ", ".join(f"CAST({quote(k)} AS {self.types[k]})" for k in self.key)
+        self.connection.register("hg_rows", rows)
+        hashed = fetch(
+            self.connection,
+            f"SELECT *, hash({keys}) AS {KEY}, {KEY} AS {CONTENT}{', ' if ends else ''}{ends} "
+            f"FROM (SELECT {members}, {PARTITION}, {OFFSET}, {ROW} FROM hg_rows)",
+        )
+        self.connection.unregister("hg_rows")
+        writer.add(hashed)
+        return self._closed(writer, info, rows.num_rows)
+
+    def _closed(self, writer: IndexWriter, info: FileInfo, rows: int) -> KeyIndex:
+        kept = writer.close(info.path) or open_index(self.layout, info.path, rows)
+        if kept is None or kept.rows != rows:
+            raise DefectError(f"{info.path} could not be indexed", stage="refine")
+        return kept
 
     def _indexed(self, info: FileInfo) -> KeyIndex:
         writer, start = IndexWriter(self.layout), 0
@@ -125,10 +166,7 @@ class Silver:
             for batch in file.iter_batches(READ_ROWS, columns=names, use_threads=True):
                 writer.add(self._hashed(pa.Table.from_batches([batch]), start))
                 start += batch.num_rows
-        kept = writer.close(info.path) or open_index(self.layout, info.path, info.rows)
-        if kept is None or kept.rows != info.rows:
-            raise DefectError(f"{info.path} could not be indexed", stage="refine")
-        return kept
+        return self._closed(writer, info, info.rows)
 
     def _hashed(self, rows: pa.Table, start: int) -> pa.Table:
         """What an index keeps of whole silver rows."""
@@ -137,7 +175,7 @@ class Silver:
         typed = ", ".join(
             f"CAST({quote(n) if n in there else 'NULL'} AS {of}) AS {quote(n)}" for n, of in self.types.items()
         )
-        names = ", ".join(quote(n) for n in wanted_columns(self.dataset, self.key))
+        names = ", ".join(quote(n) for n in held_columns(self.dataset, self.key))
         keys = ", ".join(quote(k) for k in self.key)
         self.connection.register("hg_rows", rows)
         result = fetch(
@@ -161,7 +199,8 @@ class Silver:
 
     def _empty(self) -> pa.Table:
         schema = self.layout.schema
-        columns = [f for f in schema if f.name != FILTER] + [pa.field(FILE_NUMBER, pa.int32())]
+        columns = [f for f in schema if f.name != FILTER]
+        columns += [pa.field(FILE_NUMBER, pa.int32()), pa.field(DELETES, pa.bool_())]
         return pa.schema(columns).empty_table()
 
 
@@ -190,6 +229,11 @@ def _less(one: Any, other: Any) -> bool:
 def wanted_columns(dataset: Dataset, key: Sequence[str]) -> list[str]:
     """Key and order columns, each once."""
     return list(dict.fromkeys([*key, *dataset.order]))
+
+
+def held_columns(dataset: Dataset, key: Sequence[str]) -> list[str]:
+    """What an index keeps of a row beside its place and hashes."""
+    return [*wanted_columns(dataset, key), *((VALID_TO,) if dataset.history == "scd2" else ())]
 
 
 def last_positions(

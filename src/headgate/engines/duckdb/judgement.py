@@ -7,7 +7,8 @@ Two statements over a relation `hg_source`, whose rows are numbered by `_hg_row`
               `_hg_warned`   bit i: warning i is broken (only when the contract has warnings)
               `_hg_dropped`  0, or 1 + the number of the drop rule that takes the row (only when there are any)
               `_hg_key`      hash of the key columns (only for keyed data): equal keys have equal hashes
-              `_hg_content`  hash of the contract's columns
+              `_hg_content`  hash of the contract's columns; of the key for a row that deletes: two of them are alike
+      `_hg_deletes`  the row deletes its key (only where the contract declares operations)
     explain   `_hg_row` and `reasons`: every broken rule with its field and the text of the value
 
 Names of rules are made only for refused rows; that is why there are two.
@@ -31,6 +32,7 @@ WARNED = "_hg_warned"
 DROPPED = "_hg_dropped"
 KEY = "_hg_key"
 CONTENT = "_hg_content"
+DELETES = "_hg_deletes"
 FALSE = "false"  # the badness of a column that cannot be bad
 LONGEST_VALUE = 1000  # characters of a value that a reason keeps
 MOST_WARNINGS = 64
@@ -97,7 +99,11 @@ def build(
         extra.append(f"CAST(CASE {cases} ELSE 0 END AS INTEGER) AS {DROPPED}")
     if key := key_columns(dataset, versioned=versioned):
         extra.append(f"hash({_list(key)}) AS {KEY}")
-    extra.append(f"{content_hash(dataset)} AS {CONTENT}")
+    content = content_hash(dataset)
+    if dataset.operation and key:
+        extra.append(f"{deletes(dataset)} AS {DELETES}")
+        content = f"CASE WHEN {deletes(dataset)} THEN hash({_list(key)}) ELSE {content} END"
+    extra.append(f"{content} AS {CONTENT}")
     silver = [quote(f.name) for f in dataset.fields] + ([VERSION] if versioned else [])
     select = f"SELECT {', '.join([*silver, ROW, *extra])} FROM ({typed})"
     return Judgement(
@@ -108,6 +114,14 @@ def build(
 def content_hash(dataset: Dataset) -> str:
     """SQL: the 64-bit hash of the contract's columns of a silver row."""
     return f"hash({_list([f.name for f in dataset.fields])})"
+
+
+def deletes(dataset: Dataset) -> str:
+    """SQL: whether a silver row deletes its key."""
+    if dataset.operation is None:
+        return FALSE
+    values = ", ".join(literal(value) for value in dataset.operation.delete)
+    return f"coalesce({quote(dataset.operation.field)} IN ({values}), false)"
 
 
 def _list(names: Sequence[str]) -> str:

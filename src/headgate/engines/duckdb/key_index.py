@@ -26,7 +26,8 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from headgate.engines.duckdb.arrays import take, whole
+from headgate.contract.to_arrow import VALID_TO
+from headgate.engines.duckdb.arrays import compute, take, whole
 from headgate.engines.duckdb.judgement import CONTENT, KEY
 
 PART_ROWS = 1_048_576
@@ -135,20 +136,32 @@ class KeyIndex:
             if len(at):
                 yield take(pa.Table.from_batches([part.rows]), at).drop_columns([FILTER])
 
-    def without(self, gone: np.ndarray) -> Iterator[pa.Table]:
+    def without(self, gone: np.ndarray, closes: pa.Table) -> Iterator[pa.Table]:
         """The index's rows (as a writer takes them) once these rows of the file are gone and the rest has moved up.
 
-        `gone` has a flag for every row of the file.
+        `gone` has a flag for every row of the file; `closes` gives rows a new end of validity, in their order.
         """
         moved = np.cumsum(~gone, dtype=np.int64) - 1
         for part in self.parts:
             at = part.rows.column(ROW).to_numpy()
             kept = np.flatnonzero(~gone[at])
             if len(kept):
-                rows = take(pa.Table.from_batches([part.rows]), kept)
+                rows = closed(take(pa.Table.from_batches([part.rows]), kept), at[kept], closes)
                 yield rows.set_column(
                     rows.schema.get_field_index(ROW), ROW, pa.array(moved[at[kept]].astype(np.uint32))
                 )
+
+
+def closed(rows: pa.Table, numbers: np.ndarray, closes: pa.Table) -> pa.Table:
+    """The rows, which have these numbers, with the ends of validity that `closes` gives (numbers ascending)."""
+    if not closes.num_rows:
+        return rows
+    which = closes[ROW].to_numpy()
+    at = np.searchsorted(which, numbers)
+    at[at == len(which)] = 0
+    mask = which[at] == numbers
+    ends = compute.replace_with_mask(whole(rows[VALID_TO]), pa.array(mask), whole(take(closes, at[mask])[VALID_TO]))
+    return rows.set_column(rows.schema.get_field_index(VALID_TO), rows.schema.field(VALID_TO), ends)
 
 
 class IndexWriter:
@@ -209,7 +222,7 @@ class IndexWriter:
         self._writer.write_batch(batch)
 
 
-def open_index(layout: IndexLayout, data: str, rows: int) -> KeyIndex | None:
+def open_index(layout: IndexLayout, data: str, rows: int | None) -> KeyIndex | None:
     """The kept index of a data file of so many rows; None when there is none that is whole."""
     path = layout.path(data)
     if not layout.folder or not os.path.exists(path):
@@ -219,4 +232,4 @@ def open_index(layout: IndexLayout, data: str, rows: int) -> KeyIndex | None:
         index = KeyIndex([Part(reader.get_batch(n)) for n in range(reader.num_record_batches)], layout)
     except (OSError, pa.ArrowException):
         return None
-    return index if index.rows == rows and reader.schema.equals(layout.schema) else None
+    return index if rows in (None, index.rows) and reader.schema.equals(layout.schema) else None

@@ -41,7 +41,7 @@ class Works(Protocol):
     def suspects(self, hashes: np.ndarray) -> pa.Table:
         """See `Worker.suspects`."""
 
-    def write(self, lost: Mapping[int, np.ndarray]) -> WriteReport:
+    def write(self, lost: Mapping[int, np.ndarray], closes: Mapping[int, pa.Table]) -> WriteReport:
         """See `Worker.write`."""
 
     def close(self) -> None:
@@ -68,9 +68,9 @@ class Pool:
         found = [t for t in self._each(lambda worker: worker.suspects(hashes)) if t.num_columns]
         return pa.concat_tables(found)
 
-    def write(self, lost: Mapping[int, np.ndarray]) -> list[WriteReport]:
-        """Everything held is written, but the lost rows (piece -> row numbers)."""
-        return self._each(lambda worker: worker.write(lost))
+    def write(self, lost: Mapping[int, np.ndarray], closes: Mapping[int, pa.Table]) -> list[WriteReport]:
+        """Everything held is written, but the lost rows (piece -> row numbers); closed rows with their ends."""
+        return self._each(lambda worker: worker.write(lost, closes))
 
     def _each(self, work: Callable[[Works], _Result]) -> list[_Result]:
         """The work done by all workers at once."""

@@ -60,9 +60,9 @@ class RemoteWorker:
         rows: pa.Table = self._ask("suspects", hashes)
         return rows
 
-    def write(self, lost: Mapping[int, np.ndarray]) -> WriteReport:
+    def write(self, lost: Mapping[int, np.ndarray], closes: Mapping[int, pa.Table]) -> WriteReport:
         """See `Worker.write`."""
-        report: WriteReport = self._ask("write", lost)
+        report: WriteReport = self._ask("write", lost, closes)
         return report
 
     def close(self) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from headgate.engines.duckdb.arrays import Array, compute, distinct
+from headgate.engines.duckdb.arrays import Array, compute, distinct, whole
 from headgate.engines.duckdb.connection import Settings, connect
 from headgate.engines.duckdb.files import open_parquet, sync_folder
 from headgate.engines.duckdb.history import Indexes, Silver, forget_others, index_layout, last_positions
@@ -25,11 +25,23 @@ from headgate.engines.duckdb.output import TableWriter, Written
 from headgate.engines.duckdb.pieces import partition_counts, plan_pieces
 from headgate.engines.duckdb.pool import Pool, open_pool
 from headgate.engines.duckdb.rewrite import Rewrite, RewriteReport, rewrite
-from headgate.engines.duckdb.verdicts import Lost, decide, repeated
+from headgate.engines.duckdb.verdicts import Verdicts, decide, repeated
 from headgate.engines.duckdb.worker import PieceReport, WriteReport, merged
 from headgate.errors import DefectError
 from headgate.ports.batch import OFFSET, PARTITION
-from headgate.ports.engine import ACCEPTED, DROPPED, DUPLICATE, QUARANTINED, SUPERSEDED, VERDICTS, Refined, RefineJob
+from headgate.ports.engine import (
+    ACCEPTED,
+    DELETED,
+    DROPPED,
+    DUPLICATE,
+    QUARANTINED,
+    SUPERSEDED,
+    VERDICTS,
+    Refined,
+    RefineJob,
+)
+
+_NONE = np.empty(0, np.uint64)
 
 
 def refine(settings: Settings, job: RefineJob, indexes: Indexes) -> Refined:
@@ -39,31 +51,30 @@ def refine(settings: Settings, job: RefineJob, indexes: Indexes) -> Refined:
     with open_pool(settings, job, pieces) as pool, connect(settings, threads=settings.cores, share=2) as connection:
         reports = pool.decode(pieces)
         silver = Silver(connection, job, layout, indexes) if layout else None
-        lost = _decide(job, reports, pool, silver) if silver else None
-        written = pool.write(lost.in_pieces() if lost else {})
-        rewritten = rewrite(settings, job, _rewrites(job, lost, silver)) if lost and silver else []
-    if layout and job.silver:
-        forget_others(
-            layout,
-            job.silver,
-            [f.path for w in written for f in w.files["silver"]] + [f.path for r in rewritten for f in r.files],
-        )
-    ledger = _write_ledger(job, reports, lost)
+        verdicts = _decide(job, reports, pool, silver) if silver else None
+        written = pool.write(*((verdicts.in_pieces(), verdicts.closed_in_pieces()) if verdicts else ({}, {})))
+        rewritten = rewrite(settings, job, _rewrites(verdicts, silver)) if verdicts and silver else []
+    ledger = _write_ledger(job, reports, verdicts)
     refined = _result(job, reports, written, rewritten, ledger)
-    _account(job, reports, written, rewritten, lost, refined)
+    _account(job, reports, written, rewritten, verdicts, refined)
+    if layout and job.silver:
+        forget_others(layout, [*job.silver, *job.ledger], [p for some in refined.added.values() for p in some])
     return refined
 
 
-def _decide(job: RefineJob, reports: Sequence[PieceReport], pool: Pool, silver: Silver) -> Lost | None:
-    """Step 3. Only rows whose key hash occurs twice can have a rival; for them the keys themselves decide."""
+def _decide(job: RefineJob, reports: Sequence[PieceReport], pool: Pool, silver: Silver) -> Verdicts | None:
+    """Step 3. Only rows whose key hash occurs twice can have a rival; for them the keys themselves decide. Rows that
+    delete are decided with or without one."""
     hashes = [r.hashes for r in reports if r.hashes is not None and len(r.hashes)]
     if not hashes:
         return None
     all_hashes = np.concatenate(hashes)
-    suspects = repeated(all_hashes)
-    if not len(suspects) and not job.silver:
+    suspects = np.union1d(
+        repeated(all_hashes), np.concatenate([_NONE, *(r.deleted for r in reports if r.deleted is not None)])
+    )
+    if not len(suspects) and not silver.files:
         return None
-    rows = silver.rows_with(distinct(all_hashes) if job.silver else suspects, _bounds(reports), _values(reports))
+    rows = silver.rows_with(distinct(all_hashes) if silver.files else suspects, _bounds(reports), _values(reports))
     suspects = np.union1d(suspects, rows[KEY].to_numpy())
     if not len(suspects):
         return None
@@ -74,6 +85,7 @@ def _decide(job: RefineJob, reports: Sequence[PieceReport], pool: Pool, silver: 
         silver.key,
         job.dataset.order,
         lambda winners, after: last_positions(silver.connection, job.ledger, winners, after),
+        versions=job.dataset.history == "scd2",
     )
 
 
@@ -90,19 +102,21 @@ def _values(reports: Sequence[PieceReport]) -> np.ndarray | None:
     return distinct(np.concatenate(values)) if len(values) == len(told) else None
 
 
-def _rewrites(job: RefineJob, lost: Lost, silver: Silver) -> list[Rewrite]:
-    return [
-        Rewrite(job.silver[n].path, job.silver[n].rows, gone, silver.index(job.silver[n]))
-        for n, gone in lost.in_files().items()
-    ]
+def _rewrites(verdicts: Verdicts, silver: Silver) -> list[Rewrite]:
+    tasks = []
+    for number, (lost, closes) in verdicts.in_files().items():
+        info, table = silver.files[number], "silver" if number < silver.in_silver else "ledger"
+        tasks.append(Rewrite(table, info.path, info.rows, lost, closes, silver.index(number)))
+    return tasks
 
 
-def _write_ledger(job: RefineJob, reports: Sequence[PieceReport], lost: Lost | None) -> list[Written]:
+def _write_ledger(job: RefineJob, reports: Sequence[PieceReport], verdicts: Verdicts | None) -> list[Written]:
     """Rows that silver does not hold, with the row that stands for them or the rule that dropped them."""
     writer = TableWriter(job.outputs["ledger"])
     tables = [_ledger_rows(job, r.dropped, verdict=DROPPED) for r in reports if r.dropped.num_rows]
-    if lost is not None:
-        tables.append(_ledger_rows(job, lost.rows.sort_by([(PARTITION, "ascending"), (OFFSET, "ascending")])))
+    if verdicts is not None and verdicts.lost.num_rows:
+        lost = verdicts.lost.sort_by([(PARTITION, "ascending"), (OFFSET, "ascending")])
+        tables.append(_ledger_rows(job, lost))
     for table in tables:
         writer.write(table)
     return writer.close()
@@ -114,7 +128,7 @@ def _ledger_rows(job: RefineJob, rows: pa.Table, *, verdict: str | None = None) 
     def always(value: object, of: Any) -> Array:
         return pa.repeat(pa.scalar(value, of), count)
 
-    return pa.table(
+    table = pa.table(
         {
             PARTITION: rows[PARTITION],
             OFFSET: rows[OFFSET],
@@ -126,6 +140,16 @@ def _ledger_rows(job: RefineJob, rows: pa.Table, *, verdict: str | None = None) 
             "judged_at": always(job.judged_at_us, pa.timestamp("us", "UTC")),
         }
     )
+    if job.dataset.operation:
+        of: Any = job.outputs["ledger"].schema.field("deleted").type
+        table = table.append_column("deleted", _deleted(rows, of) if verdict is None else pa.nulls(count, of))
+    return table
+
+
+def _deleted(rows: pa.Table, of: Any) -> Array:
+    """Key and order of the rows that delete."""
+    members = [whole(rows[member.name]).cast(member.type) for member in of]
+    return pa.StructArray.from_arrays(members, fields=list(of), mask=compute.not_equal(whole(rows["verdict"]), DELETED))
 
 
 def _result(
@@ -143,11 +167,12 @@ def _result(
         refined.checksum += write.checksum
         refined.silver_rows += sum(write.accepted.values())
     for one in rewritten:
-        files["silver"].extend(one.files)
-        refined.removed.setdefault("silver", []).append(one.path)
-        refined.checksum -= one.checksum
-        refined.silver_rows -= one.lost
-        refined.replaced += one.lost
+        files[one.table].extend(one.files)
+        refined.removed.setdefault(one.table, []).append(one.path)
+        if one.table == "silver":
+            refined.checksum -= one.checksum
+            refined.silver_rows -= one.lost
+            refined.replaced += one.lost
     for table, some in files.items():
         if some:
             refined.added[table] = [one.path for one in some]
@@ -162,7 +187,7 @@ def _account(
     reports: Sequence[PieceReport],
     written: Sequence[WriteReport],
     rewritten: Sequence[RewriteReport],
-    lost: Lost | None,
+    verdicts: Verdicts | None,
     refined: Refined,
 ) -> None:
     """Step 5: counted from what was written, compared with what was read, and with the files' own footers."""
@@ -175,10 +200,10 @@ def _account(
     for write in written:
         counts[ACCEPTED].update(write.accepted)
     displaced = 0
-    if lost is not None:
-        mine = lost.of_job()
-        displaced = lost.rows.num_rows - mine.num_rows
-        for verdict in (DUPLICATE, SUPERSEDED):
+    if verdicts is not None:
+        mine = verdicts.of_job()
+        displaced = verdicts.lost.num_rows - mine.num_rows
+        for verdict in (DUPLICATE, SUPERSEDED, DELETED):
             some = mine.filter(compute.equal(mine["verdict"], verdict))
             counts[verdict].update(dict(partition_counts(some)))
     for partition, rows in read.items():
@@ -190,9 +215,9 @@ def _account(
                 stage="refine",
             )
     expected = {
-        "silver": counts[ACCEPTED].total() + sum(f.rows for r in rewritten for f in r.files),
+        "silver": counts[ACCEPTED].total() + _kept(rewritten, "silver"),
         "quarantine": counts[QUARANTINED].total(),
-        "ledger": counts[DROPPED].total() + (lost.rows.num_rows if lost else 0),
+        "ledger": counts[DROPPED].total() + (verdicts.lost.num_rows if verdicts else 0) + _kept(rewritten, "ledger"),
     }
     if sum(r.lost for r in rewritten) != displaced:
         raise DefectError(
@@ -207,3 +232,7 @@ def _account(
             raise DefectError(
                 f"{there} rows are in new files of {table}, not {rows}", where=job.dataset.name, stage="refine"
             )
+
+
+def _kept(rewritten: Sequence[RewriteReport], table: str) -> int:
+    return sum(file.rows for one in rewritten if one.table == table for file in one.files)

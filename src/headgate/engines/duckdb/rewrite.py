@@ -1,4 +1,5 @@
-"""Silver files that lose rows are written again without them; their indexes follow without being made anew."""
+"""Files of history that change are written again: without the rows they lose, with new ends of validity. Their
+indexes follow without being made anew."""
 
 from __future__ import annotations
 
@@ -9,13 +10,14 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from headgate.contract.to_arrow import IS_CURRENT, VALID_TO
 from headgate.contract.to_sql import quote
-from headgate.engines.duckdb.arrays import fetch, pick, whole
+from headgate.engines.duckdb.arrays import fetch, pick, take, whole
 from headgate.engines.duckdb.connection import Settings, connect
 from headgate.engines.duckdb.files import file_schema, open_parquet
 from headgate.engines.duckdb.history import silver_types
 from headgate.engines.duckdb.judgement import CONTENT
-from headgate.engines.duckdb.key_index import ROW, IndexWriter, KeyIndex
+from headgate.engines.duckdb.key_index import ROW, IndexWriter, KeyIndex, closed
 from headgate.engines.duckdb.output import BYTES_PER_GROUP, DataFile, Written
 from headgate.errors import DefectError
 from headgate.ports.batch import OFFSET, PARTITION, VERSION
@@ -27,18 +29,22 @@ SHARE_BYTES = 32 * 2**20  # a file is shared among idle cores in pieces no small
 
 @dataclass(frozen=True, slots=True)
 class Rewrite:
-    """A silver file that loses rows: their coordinates, content hashes and numbers in the file; and its index."""
+    """A file of silver or the ledger that changes: the rows it loses and those whose validity ends, with their
+    coordinates, content hashes and numbers in the file; and its index."""
 
+    table: str
     path: str
     rows: int
     lost: pa.Table
+    closes: pa.Table
     index: KeyIndex
 
 
 @dataclass(slots=True)
 class RewriteReport:
-    """The files that replace a silver file, and what went."""
+    """The files that replace a file, and what went."""
 
+    table: str
     path: str
     files: list[Written]
     lost: int
@@ -69,7 +75,7 @@ def rewrite(settings: Settings, job: RefineJob, tasks: Sequence[Rewrite]) -> lis
     rewriter = _Rewriter(settings, job)
     with ThreadPoolExecutor(min(settings.cores, len(ranges))) as threads:
         written = list(threads.map(rewriter.write, ranges))
-    reports = {task.path: RewriteReport(task.path, [], 0, 0) for task in tasks}
+    reports = {task.path: RewriteReport(task.table, task.path, [], 0, 0) for task in tasks}
     for one, file in zip(ranges, written, strict=True):
         report = reports[one.task.path]
         report.lost += one.stop - one.start - (file.rows if file else 0)
@@ -93,25 +99,31 @@ def _ranges(task: Rewrite, share: int) -> Iterator[Range]:
         start = stop
 
 
+def _inside(rows: pa.Table, one: Range) -> pa.Table:
+    """Those of the rows that are in the range, in its order."""
+    rows = rows.sort_by(ROW)
+    numbers = rows[ROW].to_numpy()
+    return pick(rows, (numbers >= one.start) & (numbers < one.stop))
+
+
 class _Rewriter:
     """Writes ranges of files again. Safe for several threads."""
 
     def __init__(self, settings: Settings, job: RefineJob) -> None:
         self.settings, self.job = settings, job
-        self.schema = file_schema(job.outputs["silver"])
+        self.schemas = {table: file_schema(job.outputs[table]) for table in ("silver", "ledger")}
         self.types = silver_types(job.dataset, versioned=VERSION in job.bronze_schema.names)
 
     def write(self, one: Range) -> Written | None:
         """The range without its lost rows; None when nothing is left."""
-        lost = one.task.lost.sort_by(ROW)
-        numbers = lost[ROW].to_numpy()
-        inside = (numbers >= one.start) & (numbers < one.stop)
-        lost, gone = pick(lost, inside), np.zeros(one.task.rows, bool)
-        gone[numbers[inside]] = True
+        lost, closes = _inside(one.task.lost, one), _inside(one.task.closes, one)
+        gone = np.zeros(one.task.rows, bool)
+        gone[lost[ROW].to_numpy()] = True
         target: DataFile | None = None
-        for rows in self._kept(one, lost, gone):
+        table = one.task.table
+        for rows in self._kept(one, lost, closes, gone):
             if target is None:
-                target = DataFile(self.job.outputs["silver"].folder, self.schema, rows, None)
+                target = DataFile(self.job.outputs[table].folder, self.schemas[table], rows, None)
             target.write(rows)
         if target is None:
             return None
@@ -119,21 +131,24 @@ class _Rewriter:
         if one.task.index.layout.folder:
             gone[: one.start] = gone[one.stop :] = True
             index = IndexWriter(one.task.index.layout)
-            for rows in one.task.index.without(gone):
+            for rows in one.task.index.without(gone, closes):
                 index.add(rows)
             index.close(written.path)
         return written
 
-    def _kept(self, one: Range, lost: pa.Table, gone: np.ndarray) -> Iterator[pa.Table]:
+    def _kept(self, one: Range, lost: pa.Table, closes: pa.Table, gone: np.ndarray) -> Iterator[pa.Table]:
         """What stays, in row groups of a sensible size."""
         waiting: list[pa.Table] = []
         at = one.start
         with open_parquet(one.task.path) as file:
-            names = [name for name in self.schema.names if name in set(file.schema_arrow.names)]
+            names = [name for name in self.schemas[one.task.table].names if name in set(file.schema_arrow.names)]
             for number in one.groups:
-                group = self._as_now(file.read_row_group(number, columns=names, use_threads=False))
-                mask = gone[at : at + group.num_rows]
+                group = self._as_now(one.task.table, file.read_row_group(number, columns=names, use_threads=False))
+                numbers = np.arange(at, at + group.num_rows)
+                mask = gone[numbers]
                 at += group.num_rows
+                if closes.num_rows:
+                    group = self._closed(group, numbers, closes)
                 if count := int(mask.sum()):
                     self._check(pick(group.select([PARTITION, OFFSET]), mask), lost.slice(0, count))
                     lost, group = lost.slice(count), pick(group, ~mask)
@@ -145,6 +160,16 @@ class _Rewriter:
         if any(t.num_rows for t in waiting):
             yield pa.concat_tables(waiting)
 
+    def _closed(self, rows: pa.Table, numbers: np.ndarray, closes: pa.Table) -> pa.Table:
+        """The rows with new ends of validity."""
+        which = closes[ROW].to_numpy()
+        mine = (which >= numbers[0]) & (which <= numbers[-1])
+        places = rows.select([PARTITION, OFFSET])
+        self._check(take(places, which[mine] - numbers[0]), pick(closes, mine))
+        rows = closed(rows, numbers, closes)
+        at = rows.schema.get_field_index(IS_CURRENT)
+        return rows.set_column(at, rows.schema.field(at), whole(rows[VALID_TO]).is_null())
+
     def _check(self, gone: pa.Table, lost: pa.Table) -> None:
         """The rows to lose stand where the index says: it is only a cache."""
         for name in (PARTITION, OFFSET):
@@ -155,14 +180,15 @@ class _Rewriter:
                     stage="refine",
                 )
 
-    def _as_now(self, rows: pa.Table) -> pa.Table:
+    def _as_now(self, table: str, rows: pa.Table) -> pa.Table:
         """Rows of a file in today's schema: columns that came later are NULL, narrower types are widened."""
-        if rows.schema.names == self.schema.names and rows.schema.types == self.schema.types:
-            return rows.cast(self.schema)
+        schema = self.schemas[table]
+        if table == "ledger" or (rows.schema.names == schema.names and rows.schema.types == schema.types):
+            return rows.cast(schema)
         there = set(rows.column_names)
         typed = ", ".join(
-            f"CAST({quote(n) if n in there else 'NULL'} AS {self.types[n]}) AS {quote(n)}" for n in self.schema.names
+            f"CAST({quote(n) if n in there else 'NULL'} AS {self.types[n]}) AS {quote(n)}" for n in schema.names
         )
         with connect(self.settings, threads=1, share=self.settings.cores + 1) as connection:
             connection.register("hg_rows", rows)
-            return fetch(connection, f"SELECT {typed} FROM hg_rows").cast(self.schema)
+            return fetch(connection, f"SELECT {typed} FROM hg_rows").cast(schema)

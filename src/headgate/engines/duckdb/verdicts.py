@@ -1,62 +1,81 @@
-"""Who wins among rows of one key: exact, over the job's rows and the silver rows that share a key with them.
+"""Who wins among rows of one key: exact, over the job's rows and the rows of history that share a key with them.
 
-    1. rank      per key, the rows with the greatest order (NULL is the lowest) are on top
-    2. ties      among top rows of different content the greatest position wins; a silver row stands at the
-                 greatest position of its own and of the ledger's duplicates of it
-    3. accepted  the winner's content since a different one last stood there: the silver row if it is among them,
-                 else the earliest copy
-    4. verdicts  top rows of the winner's content are duplicates of the accepted row, all others superseded by it
+    1. rank      per key, the rows with the greatest order (NULL is the lowest) are on top; where every version is
+                 kept, the rows of each order stand alone
+    2. accepted  when all top rows have the same content: the row of history among them, else the earliest; when they
+                 have not, `ties` decides
+    3. verdicts  top rows of the winner's content are duplicates of the accepted row, all others superseded by it;
+                 an accepted row that deletes is `deleted`
+    4. closes    where every version is kept: each accepted row is valid until the next one of its key begins
 
-Step 3 makes the outcome independent of how the rows were cut into jobs: content A, then B, then A again with
-one order ends with the last A whether the three come together or one by one.
+The outcome depends on the rows alone and not on how they were cut into jobs: order, content and coordinates decide.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 
+from headgate.contract.to_arrow import VALID_TO
 from headgate.contract.to_sql import quote
-from headgate.engines.duckdb.arrays import compute, distinct, fetch, take
+from headgate.engines.duckdb.arrays import compute, distinct, fetch, take, whole
 from headgate.engines.duckdb.history import FILE_NUMBER
-from headgate.engines.duckdb.judgement import CONTENT
+from headgate.engines.duckdb.judgement import CONTENT, DELETES, KEY
 from headgate.engines.duckdb.key_index import ROW
+from headgate.engines.duckdb.ties import LastPositions, Tied, break_ties
 from headgate.engines.duckdb.worker import AT, PIECE
 from headgate.ports.batch import OFFSET, PARTITION
-from headgate.ports.engine import DUPLICATE, SUPERSEDED
+from headgate.ports.engine import DELETED, DUPLICATE, SUPERSEDED
 
-LastPositions = Callable[[pa.Table, tuple[str, int]], pa.Table]
-
-_RANK = "_hg_rank"
-_GROUP = "_hg_group"
-_LAST_PARTITION, _LAST_OFFSET = "_hg_last_partition", "_hg_last_offset"
+_MOST_CODES = 2**62  # combined order codes stay below
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
-    """Rows that are not accepted: coordinates, content hash, `verdict`, `by_partition`, `by_offset`,
-    `_hg_file_number` (-1 for a row of the job) and `_hg_row` in it, and `_hg_piece`, `_hg_at` of the job's rows."""
+class Verdicts:
+    """What became of the rows in question.
 
-    rows: pa.Table
+    `lost`: rows that silver does not hold: coordinates, content hash, key and order, `verdict`, `by_partition`,
+    `by_offset`, `_hg_file_number` (-1 for a row of the job) and `_hg_row` in it; `_hg_piece`, `_hg_at` of a job's row.
+    `closes`: rows that silver holds and whose end of validity is new: the same places, and `valid_to`.
+    """
+
+    lost: pa.Table
+    closes: pa.Table
 
     def of_job(self) -> pa.Table:
-        """The rows of the job."""
-        return self.rows.filter(compute.less(self.rows[FILE_NUMBER], 0))
+        """The job's rows among the lost."""
+        return self.lost.filter(compute.less(self.lost[FILE_NUMBER], 0))
 
     def in_pieces(self) -> dict[int, np.ndarray]:
-        """Rows of the job: piece -> row numbers."""
+        """Lost rows of the job: piece -> row numbers."""
         mine = self.of_job()
         return _grouped(mine[PIECE].to_numpy(), mine[AT].to_numpy())
 
-    def in_files(self) -> dict[int, pa.Table]:
-        """Rows of silver: file number -> coordinates, content hashes and row numbers."""
-        theirs = self.rows.filter(compute.greater_equal(self.rows[FILE_NUMBER], 0))
-        at = _grouped(theirs[FILE_NUMBER].to_numpy(), np.arange(theirs.num_rows))
-        return {number: take(theirs.select([PARTITION, OFFSET, CONTENT, ROW]), rows) for number, rows in at.items()}
+    def closed_in_pieces(self) -> dict[int, pa.Table]:
+        """Closed rows of the job: piece -> row numbers and ends of validity."""
+        at = _grouped(self.closes[PIECE].to_numpy(), np.arange(self.closes.num_rows))
+        return {number: take(self.closes.select([AT, VALID_TO]), rows) for number, rows in at.items() if number >= 0}
+
+    def in_files(self) -> dict[int, tuple[pa.Table, pa.Table]]:
+        """Rows of history by file number: the lost, and the closed."""
+        files: dict[int, tuple[pa.Table, pa.Table]] = {}
+        lost, closes = _by_file(self.lost), _by_file(self.closes)
+        for number in sorted({*lost, *closes}):
+            files[number] = (
+                lost.get(number, self.lost.slice(0, 0)),
+                closes.get(number, self.closes.slice(0, 0)),
+            )
+        return files
+
+
+def _by_file(rows: pa.Table) -> dict[int, pa.Table]:
+    at = _grouped(rows[FILE_NUMBER].to_numpy(), np.arange(rows.num_rows))
+    return {number: take(rows, some) for number, some in at.items() if number >= 0}
 
 
 def _grouped(group: np.ndarray, values: np.ndarray) -> dict[int, np.ndarray]:
@@ -77,99 +96,182 @@ def repeated(hashes: np.ndarray) -> np.ndarray:
 def decide(
     connection: duckdb.DuckDBPyConnection,
     rows: pa.Table,
-    silver: pa.Table,
+    held: pa.Table,
     key: Sequence[str],
     order: Sequence[str],
     last_positions: LastPositions,
-) -> Lost:
-    """The rows that lose. `rows` are the job's, `silver` the present rows of the same keys; rows that are alone
-    with their key may be among them or left out. `last_positions` looks up step 2 in the ledger."""
-    _candidates(connection, rows, silver, key, order)
-    _rank(connection, key, order)
-    _raise_positions(connection, last_positions)
-    lost = fetch(connection, _losers())
-    connection.execute("DROP TABLE hg_ranked")
-    return Lost(lost)
+    *,
+    versions: bool = False,
+) -> Verdicts:
+    """The verdicts. `rows` are the job's, `held` the present rows of the same keys in silver, and those in the ledger
+    that delete; rows that are alone with their key may be among them or left out. `last_positions` tells where the
+    last copy of a held row stands. `versions`: every order of a key is kept, not only the greatest."""
+    all_rows = _candidates(rows, held)
+    group = _groups(connection, all_rows, key)
+    code = _order_codes(connection, all_rows, order)
+    by, same = _accepted(connection, all_rows, group, code, last_positions, versions=versions)
+    lost = _lost(all_rows, by, same, dict.fromkeys([*key, *order]))
+    closes = _closes(all_rows, group, code, by, order) if versions else lost.slice(0, 0)
+    return Verdicts(lost, closes)
 
 
-def _candidates(
-    connection: duckdb.DuckDBPyConnection, rows: pa.Table, silver: pa.Table, key: Sequence[str], order: Sequence[str]
-) -> None:
-    """All rows in question as one table, numbered."""
-    names = ", ".join(quote(n) for n in dict.fromkeys([*key, *order]))
-    shared = f"{names}, {PARTITION}, {OFFSET}, {CONTENT}"
-    connection.register("hg_rows", rows)
-    connection.register("hg_silver", silver)
-    connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE hg_candidates AS SELECT row_number() OVER () AS hg_n, * FROM ("
-        f"SELECT {shared}, -1 AS {FILE_NUMBER}, 0 AS {ROW}, {PIECE}, {AT} FROM hg_rows UNION ALL "
-        f"SELECT {shared}, {FILE_NUMBER}, {ROW}, -1, -1 FROM hg_silver)"
-    )
-    connection.unregister("hg_rows")
-    connection.unregister("hg_silver")
+def _candidates(rows: pa.Table, held: pa.Table) -> pa.Table:
+    """All rows in question as one table; places that a row does not have are -1."""
+    nowhere = {FILE_NUMBER: pa.int32(), ROW: pa.int64(), PIECE: pa.int32(), AT: pa.int64()}
+    names = [n for n in held.column_names if n not in (FILE_NUMBER, ROW)]
+    tables = []
+    for table in (rows, held):
+        columns = {}
+        for name in [*names, *nowhere]:
+            if name in table.column_names:
+                columns[name] = (
+                    table[name].cast(nowhere[name]) if name in nowhere else table[name].cast(held[name].type)
+                )
+            elif name == VALID_TO:
+                columns[name] = pa.nulls(table.num_rows, held[name].type)
+            else:
+                columns[name] = pa.array(np.full(table.num_rows, -1)).cast(nowhere[name])
+        tables.append(pa.table(columns))
+    return pa.concat_tables(tables).combine_chunks()
 
 
-def _rank(connection: duckdb.DuckDBPyConnection, key: Sequence[str], order: Sequence[str]) -> None:
-    """Step 1. `_hg_group` is one number per key."""
-    keys = ", ".join(quote(n) for n in key)
-    ranked = "1"
-    if order:
-        newest = ", ".join(f"{quote(n)} DESC NULLS LAST" for n in order)
-        ranked = f"rank() OVER (PARTITION BY {keys} ORDER BY {newest})"
-    connection.execute(
-        "CREATE OR REPLACE TEMP TABLE hg_ranked AS "
-        f"SELECT {PARTITION}, {OFFSET}, {CONTENT}, {FILE_NUMBER}, {ROW}, {PIECE}, {AT}, "
-        f"{PARTITION} AS {_LAST_PARTITION}, {OFFSET} AS {_LAST_OFFSET}, {ranked} AS {_RANK}, "
-        f"min(hg_n) OVER (PARTITION BY {keys}) AS {_GROUP} FROM hg_candidates"
-    )
-    connection.execute("DROP TABLE hg_candidates")
+def _groups(connection: duckdb.DuckDBPyConnection, rows: pa.Table, key: Sequence[str]) -> np.ndarray:
+    """One number per key: its hash, unless two keys share a hash or do not compare plainly."""
+    hashes: np.ndarray = rows[KEY].to_numpy()
+    at = np.argsort(hashes)
+    together = hashes[at][1:] == hashes[at][:-1]
+    before, after = at[:-1][together], at[1:][together]
+    if all(_all_equal(rows[name], before, after) for name in key):
+        return hashes
+    keys = ", ".join(quote(name) for name in key)
+    return _numbered(connection, rows, f"dense_rank() OVER (ORDER BY {keys})")
 
 
-def _raise_positions(connection: duckdb.DuckDBPyConnection, last_positions: LastPositions) -> None:
-    """Step 2 for silver rows that tie with different content: where their last copy stands."""
-    tied = (
-        f"SELECT {_GROUP} FROM hg_ranked WHERE {_RANK} = 1 GROUP BY {_GROUP} "
-        f"HAVING count(DISTINCT {CONTENT}) > 1 AND max({FILE_NUMBER}) >= 0"
-    )
-    winners = fetch(
-        connection,
-        f"SELECT {PARTITION}, {OFFSET} FROM hg_ranked "
-        f"WHERE {_RANK} = 1 AND {FILE_NUMBER} >= 0 AND {_GROUP} IN ({tied})",
-    )
-    if not winners.num_rows:
-        return
-    first = connection.sql(
-        f"SELECT {PARTITION}, {OFFSET} FROM hg_ranked WHERE {_RANK} = 1 AND {_GROUP} IN ({tied}) "
-        f"AND {FILE_NUMBER} < 0 ORDER BY ALL LIMIT 1"
-    ).fetchall()
-    if not first:
-        return
-    found = last_positions(winners, first[0])
-    connection.register("hg_found", found)
-    connection.execute(
-        f"UPDATE hg_ranked SET {_LAST_PARTITION} = f.{PARTITION}, {_LAST_OFFSET} = f.{OFFSET} FROM hg_found f "
-        f"WHERE {FILE_NUMBER} >= 0 AND hg_ranked.{PARTITION} = f.by_partition AND hg_ranked.{OFFSET} = f.by_offset "
-        f"AND row(f.{PARTITION}, f.{OFFSET}) > row(hg_ranked.{_LAST_PARTITION}, hg_ranked.{_LAST_OFFSET})"
-    )
-    connection.unregister("hg_found")
+def _all_equal(column: Any, one: np.ndarray, other: np.ndarray) -> bool:
+    if pa.types.is_nested(column.type):
+        return False
+    a, b = (whole(column.take(pa.array(at))) for at in (one, other))
+    equal = compute.fill_null(compute.equal(a, b), fill_value=False)
+    equal = compute.or_(equal, compute.and_(a.is_null(), b.is_null()))
+    return bool(compute.all(equal, min_count=0).as_py())
 
 
-def _losers() -> str:
-    """Steps 3 and 4."""
-    place = f"row({_LAST_PARTITION}, {_LAST_OFFSET})"
-    return f"""
-        WITH top AS (
-            SELECT *, {place} AS place, arg_max({CONTENT}, {place}) OVER (PARTITION BY {_GROUP}) AS won
-            FROM hg_ranked WHERE {_RANK} = 1
-        ), since AS (
-            SELECT *, max(place) FILTER ({CONTENT} <> won) OVER (PARTITION BY {_GROUP}) AS other FROM top
-        ), accepted AS (
-            SELECT {_GROUP}, won, {PARTITION} AS by_partition, {OFFSET} AS by_offset FROM since
-            WHERE {CONTENT} = won AND (other IS NULL OR place > other)
-            QUALIFY row_number() OVER (PARTITION BY {_GROUP} ORDER BY {FILE_NUMBER} < 0, {PARTITION}, {OFFSET}) = 1
-        )
-        SELECT {PARTITION}, {OFFSET}, {CONTENT}, {FILE_NUMBER}, {ROW}, {PIECE}, {AT}, by_partition, by_offset,
-            CASE WHEN {_RANK} = 1 AND {CONTENT} = won THEN '{DUPLICATE}' ELSE '{SUPERSEDED}' END AS verdict
-        FROM hg_ranked JOIN accepted USING ({_GROUP})
-        WHERE {PARTITION} <> by_partition OR {OFFSET} <> by_offset
-    """
+def _order_codes(connection: duckdb.DuckDBPyConnection, rows: pa.Table, order: Sequence[str]) -> np.ndarray:
+    """One number per row that compares as its order does."""
+    if not order:
+        return np.zeros(rows.num_rows, np.int64)
+    if len(order) == 1 and _counts(rows[order[0]].type):
+        column = whole(rows[order[0]])
+        bits = column.cast(pa.int64()) if column.type.bit_width == 64 else column.cast(pa.int32()).cast(pa.int64())
+        if not column.null_count:
+            codes: np.ndarray = bits.to_numpy()
+            return codes
+    newest = ", ".join(f"{quote(name)} ASC NULLS FIRST" for name in order)
+    return _numbered(connection, rows, f"dense_rank() OVER (ORDER BY {newest})")
+
+
+def _counts(of: pa.DataType) -> bool:
+    return pa.types.is_signed_integer(of) or pa.types.is_timestamp(of) or pa.types.is_date32(of)
+
+
+def _numbered(connection: duckdb.DuckDBPyConnection, rows: pa.Table, number: str) -> np.ndarray:
+    connection.register("hg_all", rows.append_column("hg_n", pa.array(np.arange(rows.num_rows))))
+    found = fetch(connection, f"SELECT hg_n, {number} AS hg_number FROM hg_all ORDER BY hg_n")
+    connection.unregister("hg_all")
+    numbers: np.ndarray = found["hg_number"].to_numpy()
+    return numbers
+
+
+def _accepted(
+    connection: duckdb.DuckDBPyConnection,
+    rows: pa.Table,
+    group: np.ndarray,
+    code: np.ndarray,
+    last_positions: LastPositions,
+    *,
+    versions: bool,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Steps 1 and 2: for each row the number of the accepted row that stands for it (its own when it is accepted),
+    and whether it is a copy of it."""
+    at = np.lexsort((code, group))
+    starts, of = _runs(group[at], code[at] if versions else None)
+    newest = code[at][np.append(starts[1:], len(at)) - 1]  # rows of a key stand by order: the last has the greatest
+    top = code[at] == newest[of]
+    content: np.ndarray = rows[CONTENT].to_numpy()
+    top_at, top_of = at[top], of[top]
+    top_starts = np.flatnonzero(np.r_[True, top_of[1:] != top_of[:-1]])
+    least = np.minimum.reduceat(content[top_at], top_starts)
+    differ = least != np.maximum.reduceat(content[top_at], top_starts)
+    winner, won = _firsts(rows, top_at, top_starts), least
+    tied = differ[top_of]
+    if tied.any():
+        found = break_ties(connection, Tied.of(rows, top_at[tied], top_of[tied]), last_positions)
+        winner[found.groups], won[found.groups] = found.winners, content[found.winners]
+    by, same = np.empty(len(at), np.int64), np.empty(len(at), bool)
+    by[at], same[at] = winner[of], top & (content[at] == won[of])
+    return by, same
+
+
+def _runs(group: np.ndarray, code: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Where each run of equal values starts, and the number of each row's run."""
+    new = np.r_[True, group[1:] != group[:-1]]
+    if code is not None:
+        new[1:] |= code[1:] != code[:-1]
+    return np.flatnonzero(new), np.cumsum(new) - 1
+
+
+def _firsts(rows: pa.Table, at: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """Of each run of rows the one of history, else the one with the least coordinates."""
+    firsts: np.ndarray = at[starts]
+    sizes = np.diff(np.append(starts, len(at)))
+    several = np.flatnonzero(sizes > 1)
+    if len(several):
+        run = np.repeat(np.arange(len(starts)), sizes)
+        inside = np.isin(run, several)
+        mine, run = at[inside], run[inside]
+        job = rows[FILE_NUMBER].to_numpy()[mine] < 0
+        order = np.lexsort((rows[OFFSET].to_numpy()[mine], partition_ranks(rows)[mine], job, run))
+        first = np.r_[True, run[order][1:] != run[order][:-1]]
+        firsts[several] = mine[order][first]
+    return firsts
+
+
+def partition_ranks(rows: pa.Table) -> np.ndarray:
+    """One number per row that compares as the name of its partition does, byte by byte."""
+    encoded = compute.dictionary_encode(whole(rows[PARTITION]))
+    names = [name.encode() for name in encoded.dictionary.to_pylist()]
+    rank = np.empty(len(names), np.int64)
+    rank[sorted(range(len(names)), key=names.__getitem__)] = np.arange(len(names))
+    ranks: np.ndarray = rank[encoded.indices.to_numpy()]
+    return ranks
+
+
+def _lost(rows: pa.Table, by: np.ndarray, same: np.ndarray, values: Iterable[str]) -> pa.Table:
+    """Step 3."""
+    own = np.arange(len(by))
+    deletes: np.ndarray = rows[DELETES].to_numpy(zero_copy_only=False)
+    new = (by == own) & deletes & (rows[FILE_NUMBER].to_numpy() < 0)
+    at = np.flatnonzero((by != own) | new)
+    wins = pa.array(new[at])
+    names = np.array([SUPERSEDED, DUPLICATE, DELETED])
+    verdict = names[np.where(new[at], 2, same[at].astype(np.int64))]
+    lost = take(rows.select([PARTITION, OFFSET, CONTENT, FILE_NUMBER, ROW, PIECE, AT, *values]), at)
+    winners = take(rows.select([PARTITION, OFFSET]), by[at])
+    for name, column in (("by_partition", winners[PARTITION]), ("by_offset", winners[OFFSET])):
+        lost = lost.append_column(name, compute.if_else(wins, pa.scalar(None, column.type), whole(column)))
+    return lost.append_column("verdict", pa.array(verdict, pa.string()))
+
+
+def _closes(rows: pa.Table, group: np.ndarray, code: np.ndarray, by: np.ndarray, order: Sequence[str]) -> pa.Table:
+    """Step 4: accepted rows whose end of validity is not what silver says of them."""
+    at = np.flatnonzero(by == np.arange(len(by)))
+    at = at[np.lexsort((code[at], group[at]))]
+    last = np.r_[group[at][1:] != group[at][:-1], True]
+    following: Any = pa.array(np.append(at[1:], 0), mask=last)
+    ends = whole(take(rows.select([order[0]]), following)[order[0]])
+    before = whole(take(rows.select([VALID_TO]), at)[VALID_TO])
+    unchanged = compute.fill_null(compute.equal(ends, before), fill_value=False)
+    unchanged = compute.or_(unchanged, compute.and_(ends.is_null(), before.is_null()))
+    changed = ~np.asarray(unchanged) & ~rows[DELETES].to_numpy(zero_copy_only=False)[at]
+    closed = take(rows.select([PARTITION, OFFSET, CONTENT, FILE_NUMBER, ROW, PIECE, AT]), at[changed])
+    return closed.append_column(VALID_TO, ends.filter(pa.array(changed)))

@@ -13,13 +13,14 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from headgate.engines.duckdb.arrays import compute, distinct, pick, take
+from headgate.contract.to_arrow import IS_CURRENT, VALID_FROM, VALID_TO
+from headgate.engines.duckdb.arrays import Array, compute, distinct, pick, take, whole
 from headgate.engines.duckdb.connection import Settings, connect
 from headgate.engines.duckdb.csv_lines import CsvDecoder
 from headgate.engines.duckdb.decoded import Decoded
 from headgate.engines.duckdb.history import index_layout, wanted_columns
 from headgate.engines.duckdb.json_lines import JsonDecoder
-from headgate.engines.duckdb.judgement import CONTENT, KEY, key_columns
+from headgate.engines.duckdb.judgement import CONTENT, DELETES, KEY, key_columns
 from headgate.engines.duckdb.output import TableWriter, Written
 from headgate.engines.duckdb.pieces import Piece, partition_counts, read_piece, wanted_offsets
 from headgate.engines.duckdb.rewrite import hash_sum
@@ -45,6 +46,7 @@ class PieceReport:
     warnings: Counter[str]
     dropped: pa.Table
     hashes: np.ndarray | None = None  # of the keys of kept rows
+    deleted: np.ndarray | None = None  # of the keys of kept rows that delete
     bounds: dict[str, tuple[Any, Any]] = field(default_factory=dict)  # of key columns, where it is cheap
     values: np.ndarray | None = None  # sorted, distinct, of a one-column integer key
 
@@ -76,6 +78,7 @@ class Worker:
         self.connection = connect(settings, threads=1, share=share + 1)
         self.versioned = VERSION in job.bronze_schema.names
         self.key = key_columns(job.dataset, versioned=self.versioned)
+        self._versions = job.dataset.order[0] if job.dataset.history == "scd2" else None
         self._wanted = wanted_offsets(job.only)
         self._csv_decoder: CsvDecoder | None = None
         self._json_decoder: JsonDecoder | None = None
@@ -123,20 +126,24 @@ class Worker:
     def suspects(self, hashes: np.ndarray) -> pa.Table:
         """Held rows whose key hash is among these: key, order, coordinates, hashes, and where they are held."""
         found = []
-        names = [*wanted_columns(self.job.dataset, self.key), PARTITION, OFFSET, KEY, CONTENT]
-        for number, (rows, keep) in self._held.items():
+        names = [*wanted_columns(self.job.dataset, self.key), PARTITION, OFFSET, KEY, CONTENT, DELETES]
+        for number, (held, keep) in self._held.items():
+            rows = _with_deletes(held)
             at = np.flatnonzero(keep & is_among(rows[KEY].to_numpy(), hashes))
             some = take(rows.select(names), at)
             some = some.append_column(PIECE, pa.array(np.full(len(at), number, np.int32)))
             found.append(some.append_column(AT, pa.array(at)))
         return pa.concat_tables(found) if found else pa.table({})
 
-    def write(self, lost: Mapping[int, np.ndarray]) -> WriteReport:
-        """Write the held rows but the lost ones (piece -> row numbers); finish all files."""
+    def write(self, lost: Mapping[int, np.ndarray], closes: Mapping[int, pa.Table]) -> WriteReport:
+        """Write the held rows but the lost ones (piece -> row numbers); finish all files. `closes` are ends of
+        validity by row number, where every version is kept."""
         for number in sorted(self._held):
             rows, keep = self._held.pop(number)
             if number in lost:
                 keep[lost[number]] = False
+            if self._versions:
+                rows = with_validity(rows, self._versions, closes.get(number))
             self._accept(rows, keep)
         files = {"silver": self._silver.close(), "quarantine": self._quarantine.close()}
         return WriteReport(files, self._accepted, self._checksum)
@@ -190,6 +197,8 @@ class Worker:
         kept = decoded.rows.select([*self.key, KEY])
         kept = kept if decoded.keep.all() else pick(kept, decoded.keep)
         report.hashes = kept[KEY].to_numpy()
+        if DELETES in decoded.rows.column_names:
+            report.deleted = decoded.rows[KEY].to_numpy()[_flags(decoded.rows[DELETES]) & decoded.keep]
         if not kept.num_rows or not self.job.silver:
             return  # what follows only tells which files of silver need not be read
         for name in self.key:
@@ -230,6 +239,31 @@ class Worker:
         hashes = rows[CONTENT].to_numpy()
         self._checksum += hash_sum(hashes if all_kept else hashes[keep])
         self._silver.write(rows, None if all_kept else keep)
+
+
+def _with_deletes(rows: pa.Table) -> pa.Table:
+    """The rows, which say of each whether it deletes."""
+    if DELETES in rows.column_names:
+        return rows
+    return rows.append_column(DELETES, pa.array(np.zeros(rows.num_rows, bool)))
+
+
+def _flags(column: Array) -> np.ndarray:
+    flags: np.ndarray = column.to_numpy(zero_copy_only=False) if isinstance(column, pa.Array) else column.to_numpy()
+    return flags
+
+
+def with_validity(rows: pa.Table, order: str, closes: pa.Table | None) -> pa.Table:
+    """The rows with the columns of a history of versions: each begins with its order; `closes` says when some end."""
+    begins = whole(rows[order])
+    ends = pa.nulls(rows.num_rows, begins.type)
+    if closes is not None and closes.num_rows:
+        mask = np.zeros(rows.num_rows, bool)
+        at = closes[AT].to_numpy()
+        mask[at] = True
+        ends = compute.replace_with_mask(ends, pa.array(mask), whole(take(closes, np.argsort(at))[VALID_TO]))
+    rows = rows.append_column(VALID_FROM, begins).append_column(VALID_TO, ends)
+    return rows.append_column(IS_CURRENT, ends.is_null())
 
 
 def _reasons(refused: pa.Table) -> Counter[str]:

@@ -1,0 +1,230 @@
+"""Deletes and versions: the engine against a slow and obvious model that sees all rows at once, whatever the cut."""
+
+from __future__ import annotations
+
+import os
+import random
+import tempfile
+from dataclasses import dataclass, replace
+
+import duckdb
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from refine_rig import Rig, dataset, integer, text
+
+from headgate.contract.model import Field, Kind, Operation, Type
+from headgate.ports.batch import OFFSET, PARTITION
+from headgate.ports.engine import DELETED
+
+FIELDS = [
+    integer("k", required=True, key_position=1),
+    integer("o", required=True),
+    Field("region", Type(Kind.STRING), partition="identity"),
+    text("v"),
+    text("op"),
+]
+OPERATION = Operation("op", ("d",))
+LATEST = dataset(FIELDS, key=("k",), order=("o",), operation=OPERATION)
+VERSIONS = dataset(FIELDS, key=("k",), order=("o",), operation=OPERATION, history="scd2")
+
+
+@dataclass(frozen=True)
+class Row:
+    key: int
+    order: int
+    region: str
+    content: str
+    deletes: bool
+    offset: int = -1
+
+    @property
+    def value(self):
+        """What tells two rows of one key and order apart; two that delete are alike."""
+        return "gone" if self.deletes else (self.region, self.content)
+
+
+rows_of = st.builds(
+    Row,
+    st.integers(0, 3),
+    st.integers(0, 4),
+    st.sampled_from(["north", "south"]),
+    st.sampled_from(["a", "b"]),
+    st.sampled_from([False] * 3 + [True]),
+)
+histories = st.lists(rows_of, min_size=1, max_size=16)
+cuts = st.lists(st.integers(1, 15), max_size=4)
+
+
+def winner_of(rivals):
+    """Of rows of one key and order, by offset: the last content, from where a different one last stood."""
+    last = rivals[-1].value
+    others = [r.offset for r in rivals if r.value != last]
+    return next(r for r in rivals if r.value == last and (not others or r.offset > max(others)))
+
+
+def winners_of(rows):
+    """Key -> the winner of each order, ascending."""
+    by_key = {}
+    for row in rows:
+        by_key.setdefault(row.key, {}).setdefault(row.order, []).append(row)
+    return {key: [winner_of(orders[o]) for o in sorted(orders)] for key, orders in by_key.items()}
+
+
+def latest_of(rows):
+    """Coordinates -> columns of the rows that silver should hold."""
+    newest = [winners[-1] for winners in winners_of(rows).values()]
+    return {r.offset: (r.key, r.order, r.region, r.content) for r in newest if not r.deletes}
+
+
+def versions_of(rows):
+    """The same, with the validity of every version."""
+    held = {}
+    for winners in winners_of(rows).values():
+        for row, following in zip(winners, [*winners[1:], None], strict=True):
+            if not row.deletes:
+                end = following.order if following else None
+                held[row.offset] = (row.key, row.order, row.region, row.content, row.order, end, end is None)
+    return held
+
+
+def deleted_of(rows, *, versions):
+    """Offsets of the rows that delete."""
+    winners = winners_of(rows).values()
+    return {r.offset for some in winners for r in (some if versions else some[-1:]) if r.deletes}
+
+
+def placed(rows, start=0):
+    return [replace(row, offset=start + n) for n, row in enumerate(rows)]
+
+
+def table(rows):
+    return pa.table(
+        {
+            "k": pa.array([r.key for r in rows], pa.int64()),
+            "o": pa.array([r.order for r in rows], pa.int64()),
+            "region": pa.array([r.region for r in rows], pa.string()),
+            "v": pa.array([r.content for r in rows], pa.string()),
+            "op": pa.array(["d" if r.deletes else "u" for r in rows], pa.string()),
+        }
+    )
+
+
+def cut(rows, at):
+    edges = sorted({0, len(rows), *(min(a, len(rows)) for a in at)})
+    return [rows[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+
+
+def silver_of(rig):
+    validity = ("valid_from", "valid_to", "is_current") if rig.dataset.history == "scd2" else ()
+    return {r[OFFSET]: tuple(r[name] for name in ("k", "o", "region", "v", *validity)) for r in rig.rows("silver")}
+
+
+def held_places(rig):
+    return [(layer, r[PARTITION], r[OFFSET]) for layer in ("silver", "quarantine", "ledger") for r in rig.rows(layer)]
+
+
+def check(rig, rows):
+    versions = rig.dataset.history == "scd2"
+    assert silver_of(rig) == (versions_of(rows) if versions else latest_of(rows))
+    deleted = {r[OFFSET]: r["deleted"] for r in rig.rows("ledger") if r["verdict"] == DELETED}
+    assert set(deleted) == deleted_of(rows, versions=versions)
+    for row in rows:
+        if row.offset in deleted:
+            assert deleted[row.offset] == {"k": row.key, "o": row.order}
+    assert sorted(offset for _, _, offset in held_places(rig)) == list(range(len(rows)))
+    assert rig.silver_rows == len(silver_of(rig))
+    assert rig.checksum == seal(rig)
+
+
+def seal(rig):
+    if not rig.files["silver"]:
+        return 0
+    names = ", ".join(f.name for f in FIELDS)
+    paths = [f.path for f in rig.files["silver"]]
+    sql = f"SELECT coalesce(sum(hash({names})::HUGEINT), 0)::VARCHAR FROM read_parquet({paths})"
+    return int(duckdb.sql(sql).fetchall()[0][0])
+
+
+def run(folder, of, batches):
+    rig, seen = Rig(folder, of), []
+    for batch in batches:
+        rows = placed(batch, len(seen))
+        rig.land(table(rows))
+        refined = rig.refine()
+        assert sum(refined.verdicts["p"].values()) == len(batch)
+        seen += rows
+        check(rig, seen)
+    return rig
+
+
+@pytest.mark.parametrize("of", [LATEST, VERSIONS], ids=["latest", "scd2"])
+@settings(max_examples=20, deadline=None)
+@given(histories, cuts)
+def test_any_cut_of_any_history_with_deletes_and_moves_agrees_with_the_model(of, rows, at):
+    with tempfile.TemporaryDirectory() as folder:
+        run(folder, of, cut(rows, at))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("of", [LATEST, VERSIONS], ids=["latest", "scd2"])
+def test_a_thousand_random_histories(of):
+    seed = int(os.environ.get("HEADGATE_SEED", "1"))
+    for number in range(1000):
+        dice = random.Random(f"{seed}:{number}")
+        rows = [
+            Row(dice.randrange(6), dice.randrange(9), dice.choice(["north", "south"]), dice.choice("abc"),
+                dice.random() < 0.25)
+            for _ in range(dice.randrange(1, 40))
+        ]  # fmt: skip
+        with tempfile.TemporaryDirectory() as folder:
+            run(folder, of, cut(rows, [dice.randrange(1, 40) for _ in range(dice.randrange(5))]))
+
+
+def test_an_older_row_that_comes_after_a_delete_does_not_bring_the_key_back(tmp_path):
+    rows = [Row(1, 1, "north", "a", deletes=False), Row(1, 5, "north", "", deletes=True)]
+    rig = run(tmp_path, LATEST, [[rows[0]], [rows[1]], [Row(1, 3, "north", "late", deletes=False)]])
+    assert silver_of(rig) == {}
+    assert {r[OFFSET]: (r["verdict"], r["by_offset"]) for r in rig.rows("ledger")} == {
+        0: ("superseded", 1), 1: ("deleted", None), 2: ("superseded", 1),
+    }  # fmt: skip
+
+
+def test_a_newer_row_brings_a_deleted_key_back_and_the_delete_is_superseded(tmp_path):
+    deletes = Row(1, 5, "north", "", deletes=True)
+    rig = run(tmp_path, LATEST, [[deletes], [Row(1, 6, "south", "again", deletes=False)]])
+    assert silver_of(rig) == {1: (1, 6, "south", "again")}
+    assert [(r[OFFSET], r["verdict"], r["by_offset"], r["deleted"]) for r in rig.rows("ledger")] == [
+        (0, "superseded", 1, None)
+    ]
+
+
+def test_a_late_change_splits_the_interval_that_it_falls_into(tmp_path):
+    batches = [[Row(1, 10, "north", "a", deletes=False)], [Row(1, 30, "north", "c", deletes=False)],
+               [Row(1, 20, "south", "b", deletes=False)], [Row(1, 25, "south", "", deletes=True)]]  # fmt: skip
+    rig = run(tmp_path, VERSIONS, batches)
+    assert sorted((f, t, current, v) for _, _, _, v, f, t, current in silver_of(rig).values()) == [
+        (10, 20, False, "a"), (20, 25, False, "b"), (30, None, True, "c"),
+    ]  # fmt: skip
+
+
+def test_a_key_that_moves_to_another_partition_is_moved_and_not_doubled(tmp_path):
+    moved = [[Row(k, 1, "north", "a", deletes=False) for k in range(4)], [Row(2, 2, "south", "b", deletes=False)]]
+    rig = run(tmp_path, LATEST, moved)
+    assert sorted((k, region) for k, _, region, _ in silver_of(rig).values()) == [
+        (0, "north"), (1, "north"), (2, "south"), (3, "north"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("of", [LATEST, VERSIONS], ids=["latest", "scd2"])
+def test_lost_indexes_cost_time_and_change_nothing(tmp_path, of):
+    rows = [Row(k, 1, "north", "a", deletes=k % 2 == 0) for k in range(6)]
+    rig = run(tmp_path, of, [rows])
+    for name in os.listdir(tmp_path / "keys" / "things"):
+        os.truncate(tmp_path / "keys" / "things" / name, 100)
+    rig.engine = Rig(tmp_path / "other", of, cache_directory=f"{tmp_path}/keys").engine
+    more = [Row(k, 2, "south", "b", deletes=k == 1) for k in range(4)] + [Row(5, 0, "south", "old", deletes=False)]
+    rig.land(table(more))
+    rig.refine()
+    check(rig, placed(rows + more))
