@@ -139,6 +139,59 @@ def test_what_tables_cannot_follow_is_refused_and_rebuilt_by_the_command_in_the_
     assert good("quarantine", "replay", project=project)["orders"]["recovered"] == 0
 
 
+@pytest.mark.parametrize("name", ["retyped", "removed", "key", "partition"])
+def test_plan_says_that_a_run_would_stop_and_what_a_full_refresh_would_do(project, name):
+    change(project, name)
+    before = locations(project)
+    (plan,) = good("plan", project=project)["datasets"]
+    kinds = {c["kind"]: c for c in plan["changes"]}
+    assert "contract 1.0.0 -> 2.0.0" in kinds.pop("version")["message"]
+    assert kinds[name]["breaking"]
+    refresh = plan["full_refresh"]
+    assert refresh["needed"]
+    assert re.search(SAYS[name], refresh["why"])
+    assert (refresh["command"], refresh["rows"]) == ("headgate run silver.orders+ --full-refresh", len(LINES))
+    assert refresh["tables"] == ["gold.lines", "ledger.orders", "quarantine.orders", "silver.orders"]
+    (asked,) = good("plan", "--full-refresh", project=project)["datasets"]
+    told = headgate("plan", "--full-refresh", project=project).err
+    assert "a run would stop" in told
+    assert locations(project) == before
+    (done,) = good("run", "--full-refresh", project=project)["datasets"]
+    assert (asked["full_refresh"]["verdicts"], asked["full_refresh"]["reasons"]) == (done["verdicts"], done["reasons"])
+    (plan,) = good("plan", project=project)["datasets"]
+    assert (plan["changes"], plan["full_refresh"]["needed"]) == ([], False)
+
+
+def test_plan_tells_a_change_that_tables_follow_from_one_that_they_do_not(project):
+    path = project / "contracts" / "orders.odcs.yaml"
+    path.write_text(
+        path.read_text()
+        .replace("note, logicalType: string", "note, logicalType: string, logicalTypeOptions: {maxLength: 9}")
+        .replace("line, logicalType: integer", "line, logicalType: integer, logicalTypeOptions: {minimum: 2}")
+        .replace("{name: at,", "{name: more, logicalType: string}\n      - {name: at,")
+    )
+    (plan,) = good("plan", project=project)["datasets"]
+    assert {(c["kind"], c["field"], c["breaking"]) for c in plan["changes"]} == {
+        ("added", "more", False),
+        ("tightened", "note", True),
+        ("tightened", "line", True),
+    }
+    assert not plan["full_refresh"]["needed"]
+    assert plan["rules"] == {"line.minimum": 1}
+    assert good("run", project=project)["status"] == "done"
+
+
+def test_the_contract_is_kept_with_silver_and_nothing_of_the_server(project):
+    path = project / "contracts" / "orders.odcs.yaml"
+    path.write_text(path.read_text().replace("format: ndjson}", "format: ndjson, description: canary-5ecret}"))
+    (project / "in" / "2.ndjson").write_text(LINES[0] + "\n")
+    good("run", project=project)
+    kept = StaticTable.from_metadata(locations(project)["silver.orders"]).properties["headgate.contract"]
+    assert "name: amount" in kept
+    everything = [p.read_bytes() for p in (project / ".headgate").rglob("*") if p.is_file()]
+    assert not any(b"canary-5ecret" in content for content in everything)
+
+
 def test_work_goes_on_after_a_full_refresh(project):
     """Positions, key history, replay and gold go on from the rebuilt tables."""
     change(project, "retyped")

@@ -1,9 +1,18 @@
 """Tables served to a real PostgreSQL: what the lake holds, and nothing else, whatever happens in between."""
 
+import sys
+import threading
+from pathlib import Path
+
 import pytest
 
-from rigs.served import ServedProject, reading
+from rigs.other_tool import OtherTool
+from rigs.served import FIELDS, ServedProject, reading
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "chaos"))
+import points
+
+POINTS = [name for name in points.names() if name.startswith(("serve: ", "postgres store: "))]
 SILVER = "id::text, celsius::text, sensor, _hg_offset::text"
 QUARANTINE = "_hg_offset::text, contract_version"
 
@@ -39,3 +48,211 @@ def test_changes_are_sent_and_nothing_else(project):
     served = project.run()
     assert served["silver.readings"]["rows"] == 2
     assert len(project.same("silver.readings", SILVER)) == 101
+
+
+def test_a_replay_moves_rows_from_quarantine_to_silver_there_too(project):
+    project.drop("1", reading(1), reading(2, celsius="150"), reading(3, celsius="2000"))
+    project.run()
+    assert project.database.run("SELECT count(*) FROM quarantine.readings") == [(2,)]
+    project.write(FIELDS.replace("maximum: 100", "maximum: 200"), "1.1.0")
+    project.good("quarantine", "replay")
+    served = project.run()
+    assert (served["quarantine.readings"]["removed"], served["quarantine.readings"]["whole"]) == (1, None)
+    assert [row[0] for row in project.same("silver.readings", SILVER)] == ["1", "2"]
+    assert len(project.same("quarantine.readings", QUARANTINE)) == 1
+
+
+def test_rows_that_leave_silver_leave_the_table(project):
+    """A stricter contract and a rebuild: the same coordinates, other verdicts and other values."""
+    project.drop("1", *(reading(n, celsius=str(n)) for n in range(20)))
+    project.run()
+    project.write(FIELDS.replace("maximum: 100", "maximum: 9"), "2.0.0")
+    served = project.run("--full-refresh")
+    assert len(project.same("silver.readings", SILVER)) == 10
+    assert len(project.same("quarantine.readings", QUARANTINE)) == 10
+    assert served["silver.readings"]["whole"] or served["silver.readings"]["removed"] == 10
+
+
+def test_a_row_judged_anew_to_another_value_is_sent(project):
+    project.drop("1", *(reading(n, sensor="A ") for n in range(5)))
+    project.run()
+    project.write(
+        FIELDS.replace(
+            "name: sensor, logicalType: string, required: true",
+            "name: sensor, logicalType: string, required: true, customProperties: [{property: headgate.standardise, value: [trim]}]",
+        ),
+        "1.1.0",
+    )
+    project.run("--full-refresh")
+    assert {row[2] for row in project.same("silver.readings", SILVER)} == {"A"}
+
+
+def test_files_that_were_only_rewritten_send_nothing(project):
+    for number in range(4):
+        project.drop(str(number), *(reading(10 * number + n) for n in range(10)))
+        project.run()
+    before = project.good("status")["tables"]
+    project.good("maintain", "compact")
+    assert project.good("status")["tables"] != before
+    served = project.run()["silver.readings"]
+    assert (served["rows"], served["whole"]) == (0, None)
+    project.drop("9", reading(99))
+    assert project.run()["silver.readings"]["rows"] == 1
+    assert len(project.same("silver.readings", SILVER)) == 41
+
+
+def expire(project, table):
+    found = OtherTool(project.folder / ".headgate" / "lake" / "catalog.db").load_table(table)
+    old = [one.snapshot_id for one in found.snapshots() if one != found.current_snapshot()]
+    found.maintenance.expire_snapshots().by_ids(old).commit()
+
+
+def test_an_expired_snapshot_replaces_the_table_and_says_so(project):
+    project.drop("1", *(reading(n) for n in range(10)))
+    project.run()
+    for number in range(3):
+        project.drop(f"more {number}", reading(100 + number), reading(number, 60, "1"))
+        project.good("run", "bronze.readings", "silver.readings")
+    expire(project, "silver.readings")
+    state = {one["table"]: one["state"] for one in project.good("status")["served"]}
+    assert state == {"silver.readings": "behind", "quarantine.readings": "current"}
+    answer = project.answer("run", "serve.postgres.silver.readings")
+    assert answer.code == 0
+    assert "replaced as a whole: the snapshot that was served last has expired" in answer.err
+    assert len(project.same("silver.readings", SILVER)) == 13
+
+
+def test_selection_status_and_plan_know_served_tables(project):
+    project.drop("1", reading(1), "bad")
+    project.good("run", "readings")
+    assert project.database.run("SELECT to_regclass('silver.readings')") == [(None,)]
+    assert {one["state"] for one in project.good("status")["served"]} == {"never served"}
+    nodes = {one["node"]: one["why"] for one in project.good("plan", "tag:serve")["nodes"]}
+    assert nodes == dict.fromkeys(
+        ("serve.postgres.silver.readings", "serve.postgres.quarantine.readings"), "the target is never served"
+    )
+    assert set(project.run("silver.readings+")) == {"silver.readings", "quarantine.readings"}
+    assert {one["state"] for one in project.good("status")["served"]} == {"current"}
+
+
+def test_modes_keep_what_they_promise(tmp_path, database):
+    entry = "- postgres: ${SERVE_URL}\n  name: %s\n  mode: %s\n  schema: %s\n  tables: [silver.readings]\n"
+    modes = "".join(entry % (name, name, name) for name in ("append", "upsert", "replace"))
+    project = ServedProject(tmp_path / "project", database, modes)
+    project.drop("1", *(reading(n) for n in range(5)))
+    project.run()
+    project.drop("2", reading(1, 60, "9.9"), reading(7))
+    project.good("run")
+    for mode in ("upsert", "replace"):
+        assert len(project.same("silver.readings", SILVER, served=f"{mode}.readings")) == 6
+    history = database.run("SELECT celsius::text FROM append.readings WHERE id = 1 ORDER BY _hg_offset")
+    assert history == [("20.500",), ("9.900",)]
+    assert database.run("SELECT count(*) FROM append.readings") == [(7,)]
+
+
+def test_a_gold_model_is_served_by_its_name(tmp_path, database):
+    project = ServedProject(tmp_path / "project", database, "- postgres: ${SERVE_URL}\n  tables: [by_sensor]")
+    (project.folder / "models").mkdir()
+    model = "-- Readings of each sensor.\nselect sensor, count(*) as readings, max(celsius) as hottest from silver.readings group by all"
+    (project.folder / "models" / "by_sensor.sql").write_text(model)
+    project.drop("1", reading(1), reading(2, sensor="b"), reading(3, sensor="b", celsius="30"))
+    project.run()
+    columns = "sensor, readings::text, hottest::text"
+    assert project.same("gold.by_sensor", columns) == [("a", "1", "20.500"), ("b", "2", "30.000")]
+    project.drop("2", reading(4, sensor="c"))
+    project.run()
+    assert len(project.same("gold.by_sensor", columns)) == 3
+    assert database.run("SELECT obj_description('gold.by_sensor'::regclass)") == [("Readings of each sensor.",)]
+    project.serve("- postgres: ${SERVE_URL}\n  tables: [by_sensor]\n  key: [sensor]\n  schema: keyed")
+    project.run()
+    project.drop("3", reading(5, sensor="d"), reading(4, 60, sensor="b"))
+    served = project.run()["gold.by_sensor"]
+    assert (served["rows"], served["removed"]) == (3, 1)  # b and d as they are now; c has gone
+    assert len(project.same("gold.by_sensor", columns, served="keyed.by_sensor")) == 3
+
+
+def test_a_failing_target_undoes_nothing_and_holds_up_no_other(tmp_path, database):
+    entries = (
+        "- postgres: postgresql://me:s3cr3t-word@127.0.0.1:1/x\n  name: down\n  tables: [silver.readings]\n"
+        "- postgres: ${SERVE_URL}\n  tables: [silver.readings]\n"
+    )
+    project = ServedProject(tmp_path / "project", database, entries)
+    project.drop("1", reading(1))
+    answer = project.answer("run", "--json")
+    assert answer.code == 3
+    assert "store-unavailable" in answer.out + answer.err
+    assert len(project.same("silver.readings", SILVER)) == 1
+    (record,) = project.good("runs")
+    assert [("error" in one) for one in record["served"]] == [True, False]
+    told = answer.out + answer.err + project.answer("status").err + project.answer("runs", "--json").out
+    held = b"".join(p.read_bytes() for p in (project.folder / ".headgate").rglob("*") if p.is_file())
+    assert "s3cr3t-word" not in told
+    assert b"s3cr3t-word" not in held
+
+
+def test_refused_by_password_or_rights_is_exit_2_without_the_password(project):
+    project.drop("1", reading(1))
+    server = project.database.server
+    url = f"postgresql://stranger:s3cr3t-word@{server.host}:{server.port}/{project.database.name}"
+    answer = project.answer("run", env={"SERVE_URL": url})
+    assert answer.code == 2, answer.err
+    assert "s3cr3t-word" not in answer.out + answer.err
+    missing = project.answer("run", env={"SERVE_URL": ""})
+    assert missing.code == 2
+    assert "SERVE_URL" in missing.err
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ("- nowhere: x\n  tables: [silver.readings]", "nothing can be served to 'nowhere'"),
+        ("- iceberg: x\n  tables: [silver.readings]", "nothing can be served to 'iceberg'"),
+        ("- tables: [silver.readings]", "begins with its kind"),
+        ("- postgres: ${SERVE_URL}", "tables must be a list"),
+        ("- postgres: ${SERVE_URL}\n  tables: [silver.reading]", "serve names silver.reading, which nothing makes"),
+        ("- postgres: ${SERVE_URL}\n  tables: [readings]", "serve names gold.readings, which nothing makes"),
+        ("- postgres: ${SERVE_URL}\n  tables: [silver.readings]\n  mode: merge", "unknown mode 'merge'"),
+        ("- postgres: ${SERVE_URL}\n  tables: [silver.readings]\n  colour: red", "unknown setting 'colour'"),
+        ("- postgres: ${SERVE_URL}\n  tables: [silver.readings, silver.readings]", "served twice"),
+        ("- postgres: ${SERVE_URL}\n  tables: [silver.readings]\n  key: [nope]", "the key names 'nope'"),
+        ("- postgres: nonsense://x\n  tables: [silver.readings]", "no PostgreSQL URL"),
+    ],
+)
+def test_wrong_entries_are_exit_2_with_their_name(project, entry, said):
+    project.drop("1", reading(1))
+    project.serve(entry)
+    answer = project.answer("run")
+    assert answer.code == 2, answer.err
+    assert said in answer.err
+
+
+def test_two_servers_at_once_leave_every_row_once(project):
+    """One wins; the other is told that its position is stale, or finds nothing to do."""
+    project.drop("1", *(reading(n) for n in range(2000)))
+    project.good("run", "readings")
+    answers = []
+
+    def serve():
+        answers.append(project.answer("run", "serve.postgres.silver.readings", process=True))
+
+    threads = [threading.Thread(target=serve) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {a.code for a in answers} <= {0, 5}, [a.err for a in answers]
+    assert all("stale-position" in a.err or "no longer where" in a.err for a in answers if a.code == 5)
+    assert 0 in {a.code for a in answers}
+    assert len(project.same("silver.readings", SILVER)) == 2000
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_killed_anywhere_the_next_run_makes_it_exact(project, point):
+    project.drop("1", *(reading(n) for n in range(30)))
+    for number in (1, 2):
+        killed = project.answer("run", env={"HEADGATE_CRASH": point}, process=True)
+        assert killed.code == -9, killed.err
+        project.run()
+        assert len(project.same("silver.readings", SILVER)) == 29 + number
+        project.same("quarantine.readings", QUARANTINE)
+        project.drop("2", reading(3, 60, "1.5"), reading(50), "bad line")

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from headgate.cli import show
 from headgate.contract.parse import check_contract
 from headgate.errors import FixInputError
+
+if TYPE_CHECKING:
+    from headgate.runtime.project import Project
 
 
 def validate(arguments: argparse.Namespace) -> int:
@@ -61,16 +66,47 @@ def discover(arguments: argparse.Namespace) -> int:
 
 
 def export(arguments: argparse.Namespace) -> int:
-    """Write files for others: JSON Schema of a dataset's rows, or of run records."""
+    """Write files for others: tables' DDL, JSON Schema of a dataset's rows or of run records, raw NDJSON as Parquet."""
     if arguments.what == "run-schema":
         from headgate.runtime.record import record_schema
 
         show.document(record_schema())
         return 0
-    from headgate.exports.json_schema import json_schema
     from headgate.runtime.project import Project
 
     project = Project.open(arguments.project)
+    if arguments.what == "parquet":
+        return _parquet(project, arguments)
     chosen = [project.dataset(n) for n in arguments.select] or project.datasets
+    if arguments.what == "ddl":
+        from headgate.exports.ddl import ddl
+
+        statements = {d.name: ddl(d, arguments.dialect, location=arguments.location) for d in chosen}
+        if arguments.json:
+            show.document(statements)
+        else:
+            sys.stdout.write("\n".join(statements.values()))
+        return 0
+    from headgate.exports.json_schema import json_schema
+
     show.document({d.name: json_schema(d) for d in chosen})
+    return 0
+
+
+def _parquet(project: Project, arguments: argparse.Namespace) -> int:
+    from headgate.runtime.daily_parquet import daily_parquet
+
+    if not (arguments.source and arguments.to and len(arguments.select) == 1):
+        raise FixInputError(
+            "one dataset, --from and --to are needed", hint="headgate export parquet DATASET --from RAW --to OUT"
+        )
+    dataset = project.dataset(arguments.select[0])
+    days = daily_parquet(
+        project, dataset, arguments.source, Path(arguments.to), days=arguments.date, rows_per_file=arguments.rows
+    )
+    rows = [dataclasses.asdict(day) for day in days]
+    if arguments.json:
+        show.document(rows)
+    elif rows:
+        show.table("", list(rows[0]), [list(row.values()) for row in rows], right=list(rows[0])[1:])
     return 0

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from dataclasses import asdict
+from typing import Any
 
 from headgate.cli import show
 from headgate.errors import AccountError
@@ -102,7 +104,7 @@ def plan(arguments: argparse.Namespace) -> int:
     from headgate.runtime.plan import plan_of
 
     with Project.open(arguments.project) as project:
-        found = plan_of(project, arguments.select)
+        found = plan_of(project, arguments.select, full_refresh=arguments.full_refresh)
     if arguments.json:
         show.document(found)
         return 0
@@ -116,7 +118,19 @@ def plan(arguments: argparse.Namespace) -> int:
                 f"quarantined ({show.counts(one['rules'])}) and {one['would_be_recovered']:,} quarantined rows "
                 "recovered"
             )
+        _tell_refresh(one["dataset"], one["full_refresh"])
     return 0
+
+
+def _tell_refresh(dataset: str, refresh: Mapping[str, Any]) -> None:
+    what = f"judges {refresh['rows']:,} bronze rows anew and replaces {', '.join(refresh['tables'])}"
+    if refresh["needed"]:
+        show.line(f"{dataset}: a run would stop: {refresh['why']}")
+    if refresh["needed"] or "verdicts" in refresh:
+        show.line(f"{dataset}: {refresh['command']} {what}")
+    if "verdicts" in refresh:
+        why = f" ({show.counts(refresh['reasons'])})" if refresh["reasons"] else ""
+        show.line(f"{dataset}: the verdicts would be {show.counts(refresh['verdicts'])}{why}")
 
 
 def doctor(arguments: argparse.Namespace) -> int:

@@ -49,12 +49,17 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("paths", nargs="*", metavar="PATH")
     one = command("plan", "inspect:plan", "say what would run, and what changed")
     one.add_argument("select", nargs="*", metavar="SELECT")
+    one.add_argument("--full-refresh", action="store_true", help="judge bronze as a rebuild would, and publish nothing")
     one = command("run", "run:run", "land, refine, derive and serve what is new")
     one.add_argument("select", nargs="*", metavar="SELECT", help="name, +name, name+, tag:x, bronze.name, a,b")
     one.add_argument("--full-refresh", action="store_true", help="rebuild silver and gold from bronze")
     one.add_argument(
         "--accept-quarantine", action="store_true", help="go on to gold although an error budget was exceeded"
     )
+    one.add_argument("--continuous", action="store_true", help="go on until SIGTERM or SIGINT; twice: stop at once")
+    for name in ("batch-rows", "batch-bytes", "batch-ms"):
+        one.add_argument(f"--{name}", type=int, metavar="N", help="a micro-batch is published after so many")
+    one.add_argument("--metrics-port", type=int, metavar="PORT", help="show metrics on this port while it goes on")
     command("status", "inspect:status", "show tables, positions, lag, freshness and limitations")
     one = command("audit", "inspect:audit", "prove that every record is accounted for")
     one.add_argument("select", nargs="*", metavar="DATASET")
@@ -85,8 +90,14 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("verb", nargs="?", choices=["compact"], help="only this (default: all)")
     one.add_argument("--table", action="append", default=[], metavar="LAYER.TABLE", help="only this table")
     one = command("export", "contracts:export", "write files for others")
-    one.add_argument("what", choices=["json-schema", "run-schema"])
+    one.add_argument("what", choices=["ddl", "json-schema", "parquet", "run-schema"])
     one.add_argument("select", nargs="*", metavar="DATASET")
+    one.add_argument("--dialect", default="spark", help="of ddl: spark, trino, athena or snowflake (default: spark)")
+    one.add_argument("--location", default="s3://BUCKET/PREFIX", help="of ddl for athena: where the tables are")
+    one.add_argument("--from", dest="source", metavar="DIR", help="of parquet: folder or s3:// prefix of NDJSON by day")
+    one.add_argument("--to", metavar="DIR", help="of parquet: folder to write")
+    one.add_argument("--date", action="append", default=[], metavar="DAY", help="of parquet: only this day")
+    one.add_argument("--rows", type=int, default=250_000, help="of parquet: most rows of a file (default: 250000)")
     command("doctor", "inspect:doctor", "check this machine, the lake and every source")
     return top
 

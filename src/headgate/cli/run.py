@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import os
+import signal
+from dataclasses import replace
+from typing import Self
 
 from headgate.cli import show
+from headgate.errors import FixInputError
 from headgate.runtime.project import Project
 from headgate.runtime.record import RunRecord
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run, then say what happened to every row."""
+    if arguments.continuous:
+        return _go_on(arguments)
     progress = show.Progress()
     with Project.open(arguments.project) as project:
         try:
@@ -20,6 +27,30 @@ def run(arguments: argparse.Namespace) -> int:
                 accept_quarantine=arguments.accept_quarantine,
                 tell=progress,
             )
+        finally:
+            progress.close()
+    if arguments.json:
+        show.document(record.as_dict())
+    else:
+        _say(record)
+    return 0
+
+
+def _go_on(arguments: argparse.Namespace) -> int:
+    """Run until somebody says stop."""
+    from headgate.runtime.continuous import Conductor
+    from headgate.runtime.observe import Meter
+
+    if arguments.full_refresh:
+        raise FixInputError("--continuous and --full-refresh exclude each other", hint="rebuild first, then go on")
+    progress = show.Progress(steady=True)
+    with Project.open(arguments.project) as project, Asked() as asked:
+        given = {n: getattr(arguments, n) for n in ("batch_rows", "batch_bytes", "batch_ms")}
+        changed = {name: value for name, value in given.items() if value is not None}
+        project.settings = replace(project.settings, continuous=replace(project.settings.continuous, **changed))
+        conductor = Conductor(project, arguments.select, Meter(), progress)
+        try:
+            record = conductor.conduct(asked, accept_quarantine=arguments.accept_quarantine)
         finally:
             progress.close()
     if arguments.json:
@@ -50,3 +81,30 @@ def _say(record: RunRecord) -> None:
         f"run {record.run_id}: {record.status} in {record.seconds:.2f} s, {record.peak_rss_mib:.0f} MiB"
         + ("" if record.moved else "; nothing new")
     )
+
+
+class Asked:
+    """Counts requests to stop: the first SIGTERM or SIGINT asks, the second ends the process where it stands.
+
+    Nothing needs to be done for what is under way then: it was not published, and the next run begins from the tables.
+    """
+
+    def __init__(self) -> None:
+        self._times = 0
+
+    def __call__(self) -> bool:
+        return self._times > 0
+
+    def __enter__(self) -> Self:
+        self._before = {number: signal.signal(number, self._take) for number in (signal.SIGTERM, signal.SIGINT)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _take(self, number: int, _frame: object) -> None:
+        self._times += 1
+        if self._times > 1:
+            os.write(2, b"headgate: stopped at once; what was published stays, nothing is half done\n")
+            os._exit(128 + number)

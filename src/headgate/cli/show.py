@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
+from threading import Lock
 from typing import Any
 
 
@@ -57,27 +58,45 @@ def line(text: str) -> None:
 
 
 class Progress:
-    """Tells how a run goes: a moving line on a terminal, nothing when piped."""
+    """Tells how a run goes: a moving line on a terminal; piped, only what a run that goes on has to say."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, steady: bool = False) -> None:
         self._live = sys.stderr.isatty()
+        self._steady = steady
         self._begun = time.monotonic()
+        self._lock = Lock()
 
     def __call__(self, event: str, **facts: Any) -> None:
         """Take one event of a step."""
-        if not self._live:
-            return
-        name = facts.get("dataset") or facts.get("model") or ""
-        rows = f"{facts['rows']:,} rows" if "rows" in facts else ""
-        rest = f", {facts['quarantined']:,} quarantined" if facts.get("quarantined") else ""
-        seconds = time.monotonic() - self._begun
-        sys.stderr.write(f"\r\x1b[K{seconds:6.1f} s  {event:<8} {name} {rows}{rest}")
-        sys.stderr.flush()
+        told = _sentence(event, facts) if self._steady else ""
+        with self._lock:
+            if told:
+                sys.stderr.write(("\r\x1b[K" if self._live else "") + told + "\n")
+                sys.stderr.flush()
+            elif self._live:
+                name = facts.get("dataset") or facts.get("model") or ""
+                rows = f"{facts['rows']:,} rows" if "rows" in facts else ""
+                rest = f", {facts['quarantined']:,} quarantined" if facts.get("quarantined") else ""
+                seconds = time.monotonic() - self._begun
+                sys.stderr.write(f"\r\x1b[K{seconds:6.1f} s  {event:<8} {name} {rows}{rest}")
+                sys.stderr.flush()
 
     def close(self) -> None:
         """Leave a clean line."""
         if self._live:
             sys.stderr.write("\r\x1b[K")
+
+
+def _sentence(event: str, facts: Mapping[str, Any]) -> str:
+    match event:
+        case "following":
+            return f"following {', '.join(facts['datasets'])}; SIGTERM or Ctrl-C drains and stops, twice stops at once"
+        case "stopping":
+            return "stopping: what has come is published and judged"
+        case "retry":
+            return f"{facts['step']} {facts['dataset']}: {facts['code']}: {facts['error']}; trying again"
+        case _:
+            return ""
 
 
 def counts(values: Mapping[str, int]) -> str:

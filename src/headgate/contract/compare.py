@@ -77,7 +77,7 @@ def _field(old: Field, new: Field, path: str) -> Iterator[Change]:
         yield Change("standardised", path, True, f"{path} is standardised in another way")
     if old.partition != new.partition:
         message = f"{path} partitions by {new.partition or 'nothing'}, so far by {old.partition or 'nothing'}"
-        yield Change("partition", path, False, message)
+        yield Change("partition", path, True, message)
     if old.description != new.description:
         yield Change("description", path, False, f"{path} is described anew")
 

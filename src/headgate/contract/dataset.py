@@ -11,7 +11,7 @@ from headgate.contract.expression import expression_problem
 from headgate.contract.fields import fields_of
 from headgate.contract.history import history_of, operation_of
 from headgate.contract.model import Budget, Dataset, Field, Kind, Operation, Rule, TableCheck
-from headgate.contract.names import dataset_problem
+from headgate.contract.names import dataset_problem, fold
 from headgate.contract.operators import contradictions
 from headgate.contract.own import budget_of, check_own, choice
 from headgate.contract.part import Part
@@ -49,6 +49,7 @@ def dataset_of(part: Part, contract_id: str, contract_version: str, *, old: bool
     fields = fields_of(part, old=old)
     parts = part.named("properties")
     _check_paths(part, fields, parts)
+    _check_sources(fields, parts)
     quality = Quality()
     declared: list[Rule] = []
     for one in fields:
@@ -108,6 +109,19 @@ def _check_paths(part: Part, fields: tuple[Field, ...], parts: Mapping[str, Part
         if other is not None and any(below.name == rest for below in other.type.fields):
             place = parts[one.name].place("name") if one.name in parts else part.place()
             part.complaints.error(place, f"`{one.name}` is also `{rest}` inside `{stem}`", "rename one of the two")
+
+
+def _check_sources(fields: tuple[Field, ...], parts: Mapping[str, Part]) -> None:
+    """Columns of the source whose names differ in case only would be mixed up by whoever ignores case, SQL first."""
+    seen: dict[str, str] = {}
+    for one in fields:
+        if one.transform is not None:
+            continue
+        other = seen.setdefault(fold(one.source_name), one.source_name)
+        if other != one.source_name:
+            at = "physicalName" if one.source else "name"
+            message = f"the source's columns `{other}` and `{one.source_name}` differ in case only"
+            parts[one.name].error(message, "name one of them here; if both are needed, rename one in the source", at)
 
 
 def _check_fields_known(part: Part, quality: Quality, fields: tuple[Field, ...]) -> None:

@@ -234,6 +234,7 @@ class Dataset:
     description: str = ""
     tags: tuple[str, ...] = ()
     place: Place | None = None
+    document: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)  # as written, without servers
 
     def field(self, name: str) -> Field:
         """The field of that name; KeyError when there is none."""

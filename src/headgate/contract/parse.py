@@ -22,7 +22,7 @@ from headgate.contract.own import PREFIX, check_own
 from headgate.contract.part import Part
 from headgate.contract.service_levels import freshness_of
 from headgate.contract.standard import READ, WRITTEN, schema_complaints
-from headgate.contract.yaml_reader import read_yaml
+from headgate.contract.yaml_reader import Document, read_yaml, read_yaml_bytes
 
 _SERVER_WORDS = ("server", "type", "id", "description", "environment", "roles", "customProperties")
 # What v3.0 called the metrics.
@@ -47,6 +47,16 @@ def load_contract(path: str | Path, *, standard: bool = True, shown: str | None 
     return contract
 
 
+def read_dataset(text: str) -> Dataset | None:
+    """The dataset in a text that `write.dataset_text` made, perhaps with another version; None when it is not one."""
+    try:
+        contract, complaints = _understood(read_yaml_bytes(text.encode(), "the stored contract"), standard=False)
+        complaints.refuse()
+    except ContractRefused:
+        return None
+    return contract.datasets[0] if contract and len(contract.datasets) == 1 else None
+
+
 def check_contract(path: str | Path, *, shown: str | None = None) -> list[Complaint]:
     """Everything there is to say against a file, in reading order; no error among them means it can be loaded."""
     try:
@@ -58,7 +68,10 @@ def check_contract(path: str | Path, *, shown: str | None = None) -> list[Compla
 
 def _read(path: str | Path, *, standard: bool, shown: str | None) -> tuple[Contract | None, Complaints]:
     """Raises ContractRefused only when the file is not even YAML."""
-    document = read_yaml(path, shown=shown)
+    return _understood(read_yaml(path, shown=shown), standard=standard)
+
+
+def _understood(document: Document, *, standard: bool) -> tuple[Contract | None, Complaints]:
     complaints = Complaints()
     complaints.add(document.warnings)
     value = document.value
@@ -163,7 +176,8 @@ def _datasets(part: Part, identity: str, version: str, *, old: bool) -> list[Dat
             how = "stands twice" if twin.name == one.name else f"is `{twin.name}` to whoever ignores case"
             below.error(f"dataset `{one.name}` {how}", "rename one of the two", "name")
             continue
-        found.append(one)
+        alone = {"apiVersion": part.text("apiVersion"), "kind": "DataContract", "id": identity, "version": version}
+        found.append(replace(one, document={**alone, "schema": [below.value]}))
     return found
 
 

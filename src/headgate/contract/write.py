@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from headgate.contract.logical_types import fitting_physical
-from headgate.contract.model import Field, Kind, Limits, Server, Type
+from headgate.contract.model import Dataset, Field, Kind, Limits, Server, Type
 from headgate.contract.names import MAX_FIELD_BYTES, field_problem, fold
 from headgate.contract.rules import LIMITS
 from headgate.contract.standard import WRITTEN, server_options
@@ -80,6 +80,11 @@ def contract_yaml(
         "schema": [dataset],
     }
     return yaml_text(contract, apart=("servers", "schema"))
+
+
+def dataset_text(dataset: Dataset) -> str:
+    """The dataset's part of its contract, without where it comes from: `parse.read_dataset` understands it."""
+    return yaml_text(dataset.document)
 
 
 def dataset_name(text: str) -> str:

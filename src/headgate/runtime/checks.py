@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from headgate.contract.model import Dataset
+from headgate.contract.model import Dataset, Severity
 from headgate.contract.to_sql import check_query, quote
+from headgate.errors import BudgetExceeded
 
 if TYPE_CHECKING:
     from headgate.runtime.workspace import Workspace
@@ -31,6 +33,19 @@ def check_tables(project: Workspace, dataset: Dataset) -> list[dict[str, Any]]:
             }
         )
     return results
+
+
+def refuse_failed(dataset: Dataset, results: Sequence[Mapping[str, Any]]) -> None:
+    """BudgetExceeded when a check of severity error failed."""
+    failed = [c for c in results if not c["passed"] and c["severity"] == Severity.ERROR]
+    if failed:
+        names = ", ".join(f"{c['id']} ({c['value']})" for c in failed)
+        raise BudgetExceeded(
+            f"checks of the whole table failed: {names}",
+            where=f"silver.{dataset.name}",
+            hint="headgate query …",
+            stage="refine",
+        )
 
 
 def holds(operator: str, value: Decimal, expected: Any) -> bool:

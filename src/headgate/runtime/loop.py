@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import headgate
 from headgate import crash
-from headgate.contract.model import Dataset, Severity
+from headgate.contract.model import Dataset
 from headgate.errors import BudgetExceeded, DefectError, FixInputError, HeadgateError
 from headgate.ports.engine import VERDICTS
 from headgate.runtime.idle import nothing_to_do
@@ -61,21 +62,30 @@ def run(
     opens gold again after a run past its error budget.
     Raises whatever stopped the run: see headgate.errors; steps that were published before it stay.
     """
-    started = time.perf_counter()
     this = new_run(tell)
     record = RunRecord(this.id, this.at.isoformat(), list(selections), headgate.__version__)
-    try:
-        chosen = _chosen(project, selections)
+    with recorded(project, record, this):
+        chosen = chosen_nodes(project, selections)
         if not full_refresh and not accept_quarantine and nothing_to_do(project, chosen, record):
             return record
         for dataset in project.datasets:
             if {f"bronze.{dataset.name}", f"silver.{dataset.name}"} & chosen:
                 _dataset(project, dataset, chosen, this, record, full_refresh, accept_quarantine)
-        models = [m for m in project.models if m.table in chosen] if any(c.startswith("gold.") for c in chosen) else []
+        models = chosen_models(project, chosen)
         if models:
             _gold(project, models, this, record, full_refresh)
         if any(c.startswith("serve.") for c in chosen):
             _serve(project, chosen, this, record)
+    return record
+
+
+@contextmanager
+def recorded(project: Workspace, record: RunRecord, this: Run) -> Iterator[None]:
+    """However the run inside ends, its record is kept, and every error is one of ours. A run that moved something and
+    ended well is a row of `headgate.runs` too."""
+    started = time.perf_counter()
+    try:
+        yield
     except HeadgateError as error:
         _failed(record, error)
         raise
@@ -96,7 +106,13 @@ def run(
         from headgate.runtime.runs_table import publish_record
 
         publish_record(project.lake, record, this)
-    return record
+
+
+def chosen_models(project: Workspace, chosen: Collection[str]) -> list[Model]:
+    """The models among the chosen nodes."""
+    if not any(name.startswith("gold.") for name in chosen):
+        return []
+    return [m for m in project.models if m.table in chosen]
 
 
 def peak_rss_mib() -> float:
@@ -118,7 +134,8 @@ def _failed(record: RunRecord, error: HeadgateError) -> HeadgateError:
     return error
 
 
-def _chosen(project: Workspace, selections: Sequence[str]) -> set[str]:
+def chosen_nodes(project: Workspace, selections: Sequence[str]) -> set[str]:
+    """Names of the nodes that the selections mean."""
     if not selections:  # everything: the models' references are not needed to know that
         names = {f"{layer}.{d.name}" for d in project.datasets for layer in ("bronze", "silver")}
         return names | {m.table for m in project.models} | {one.id for one in outlets(project)}
@@ -168,20 +185,12 @@ def _dataset(
     mine.seconds["refine"] = round(time.perf_counter() - begun, 3)
     record.moved |= judged.publications > 0
     if not accept_quarantine:
-        _within_budget(project, dataset, judged)
+        within_budget(project, dataset, judged)
     if judged.publications and dataset.checks:
-        from headgate.runtime.checks import check_tables
+        from headgate.runtime.checks import check_tables, refuse_failed
 
         mine.checks = check_tables(project, dataset)
-        failed = [c for c in mine.checks if not c["passed"] and c["severity"] == Severity.ERROR]
-        if failed:
-            names = ", ".join(f"{c['id']} ({c['value']})" for c in failed)
-            raise BudgetExceeded(
-                f"checks of the whole table failed: {names}",
-                where=f"silver.{dataset.name}",
-                hint="headgate query …",
-                stage="refine",
-            )
+        refuse_failed(dataset, mine.checks)
 
 
 def _note(mine: DatasetRecord, judged: Judged) -> None:
@@ -191,7 +200,7 @@ def _note(mine: DatasetRecord, judged: Judged) -> None:
     mine.replaced, mine.reasons, mine.warnings = judged.replaced, judged.reasons, judged.warnings
 
 
-def _within_budget(project: Workspace, dataset: Dataset, judged: Judged) -> None:
+def within_budget(project: Workspace, dataset: Dataset, judged: Judged) -> None:
     """Stop before gold when this run, or an earlier one that nobody dealt with, is past the budget."""
     from headgate.steps.refine import HOLD, check_budget
 

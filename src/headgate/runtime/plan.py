@@ -3,26 +3,37 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from headgate.contract.compare import compare
 from headgate.contract.model import Dataset, Severity
+from headgate.contract.parse import read_dataset
 from headgate.contract.to_sql import fails, quote
-from headgate.errors import FixInputError
-from headgate.ports.store import Cut
+from headgate.errors import BreakingChangeError
+from headgate.ports.batch import VERSION
+from headgate.ports.engine import VERDICTS
+from headgate.ports.store import Cut, TableSpec, TableView
 from headgate.runtime.loop import new_run, nodes_of
 from headgate.runtime.outlets import outlets, why
-from headgate.runtime.select import select
+from headgate.runtime.select import Node, select
 from headgate.steps.derive import ordered, state_of
-from headgate.steps.refine import pending
+from headgate.steps.land import bronze_name
+from headgate.steps.refine import CONTRACT, pending, rebuilt, specs
 from headgate.steps.replay import replay
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from headgate.runtime.workspace import Workspace
 
 
-def plan_of(project: Workspace, selections: Sequence[str]) -> dict[str, Any]:
-    """Nodes with the reason why each would run, and per dataset the impact of the contract as it is now."""
+def plan_of(project: Workspace, selections: Sequence[str], *, full_refresh: bool = False) -> dict[str, Any]:
+    """Nodes with the reason why each would run, and per dataset the impact of the contract as it is now.
+
+    With `full_refresh` all of bronze is judged as a full refresh would, and the verdicts are counted and thrown away.
+    """
     nodes = nodes_of(project)
     chosen = select(nodes, selections)
     cut = project.lake.cut()
@@ -42,7 +53,12 @@ def plan_of(project: Workspace, selections: Sequence[str]) -> dict[str, Any]:
         if model.table in chosen:
             rows.append({"node": model.table, "why": _why(cut, model.table, model.fingerprint, reads)})
     rows += [{"node": o.id, "why": why(project, o, cut, chosen)} for o in outlets(project) if o.id in chosen]
-    datasets = [_impact(project, d, cut) for d in project.datasets if f"silver.{d.name}" in chosen]
+    datasets = [_impact(project, d, cut, nodes) for d in project.datasets if f"silver.{d.name}" in chosen]
+    if full_refresh:
+        for one in datasets:
+            judged = rebuilt(project.dataset(one["dataset"]), project.lake, project.engine, new_run())
+            one["full_refresh"]["verdicts"] = {verdict: judged.total(verdict) for verdict in VERDICTS}
+            one["full_refresh"]["reasons"] = judged.reasons
     return {"nodes": rows, "datasets": datasets}
 
 
@@ -57,42 +73,80 @@ def _why(cut: Cut, table: str, fingerprint: str, reads: Sequence[str]) -> str:
     return "its inputs changed" if held.facts("inputs") != now else "only if its inputs change in this run"
 
 
-def _impact(project: Workspace, dataset: Dataset, cut: Cut) -> dict[str, Any]:
-    silver = cut.table(f"silver.{dataset.name}")
+def _impact(project: Workspace, dataset: Dataset, cut: Cut, nodes: Mapping[str, Node]) -> dict[str, Any]:
+    name = f"silver.{dataset.name}"
+    silver, bronze = cut.table(name), cut.table(bronze_name(dataset))
+    rebuild = {name, f"quarantine.{dataset.name}", f"ledger.{dataset.name}", *select(nodes, [f"{name}+"])}
+    refresh: dict[str, Any] = {
+        "needed": False,
+        "why": None,
+        "command": f"headgate run {name}+ --full-refresh",
+        "rows": bronze.rows() if bronze else 0,
+        "tables": sorted(t for t in rebuild if not t.startswith("serve.")),
+    }
     impact: dict[str, Any] = {
         "dataset": dataset.name,
         "changes": [],
         "would_be_quarantined": 0,
         "would_be_recovered": 0,
         "rules": {},
+        "full_refresh": refresh,
     }
-    if silver is None:
+    if silver is None or bronze is None:
         return impact
+    impact["changes"] = _changes(silver, dataset)
+    wanted = specs(dataset, versioned=VERSION in bronze.schema.names)
+    refusal = _refusal(project, wanted.values())
+    _judge_stored(project, dataset, silver, wanted["silver"].schema, impact)
+    if refusal:
+        refresh |= {"needed": True, "why": str(refusal)}
+    else:
+        again = replay(dataset, project.lake, project.engine, new_run(), dry_run=True)
+        impact["would_be_recovered"] = again.recovered
+    return impact
+
+
+def _changes(silver: TableView, dataset: Dataset) -> list[dict[str, Any]]:
+    """What the contract says otherwise than the one that silver last followed."""
+    changes: list[dict[str, Any]] = []
     stored = silver.facts("contract")
     if stored != dataset.contract_version:
-        impact["changes"].append({"breaking": False, "message": f"contract {stored} -> {dataset.contract_version}"})
-    names = set(silver.schema.names)
+        message = f"contract {stored} -> {dataset.contract_version}"
+        changes.append({"kind": "version", "field": None, "breaking": False, "message": message})
+    followed = read_dataset(silver.properties.get(CONTRACT, ""))
+    return changes + [asdict(change) for change in compare(followed, dataset)] if followed else changes
+
+
+def _refusal(project: Workspace, wanted: Iterable[TableSpec]) -> BreakingChangeError | None:
+    """Why the stored tables cannot follow, asked of the lake itself; nothing is published."""
+    try:
+        with project.lake.publication("refine") as publication:
+            for spec in wanted:
+                publication.ensure(spec)
+    except BreakingChangeError as error:
+        return error
+    return None
+
+
+def _judge_stored(
+    project: Workspace, dataset: Dataset, silver: TableView, wanted: pa.Schema, impact: dict[str, Any]
+) -> None:
+    """How many stored rows break today's rules, as far as their columns are what the rules judge."""
+    names = {f.name for f in silver.schema if f.name in wanted.names and f.type == wanted.field(f.name).type}
     known = [
         r
         for r in dataset.rules
         if r.check != "type" and r.severity is Severity.ERROR and _columns_known(dataset, r.field, names)
     ]
-    for field in dataset.fields:
-        if field.name not in names:
-            impact["changes"].append({"breaking": field.required, "message": f"new field {field.name}"})
-    if known:
-        counted = ", ".join(f"count(*) filter ({fails(r, dataset)}) as {quote(r.id)}" for r in known)
-        union = " or ".join(f"({fails(r, dataset)})" for r in known)
-        row = project.query(
-            f"select count(*) filter ({union}) as {quote('=any')}, {counted} from silver.{quote(dataset.name)}"
-        ).to_pylist()[0]
-        impact["would_be_quarantined"] = row.pop("=any")
-        impact["rules"] = {k: v for k, v in row.items() if v}
-    try:
-        impact["would_be_recovered"] = replay(dataset, project.lake, project.engine, new_run(), dry_run=True).recovered
-    except FixInputError as error:
-        impact["changes"].append({"breaking": True, "message": str(error)})
-    return impact
+    if not known:
+        return
+    counted = ", ".join(f"count(*) filter ({fails(r, dataset)}) as {quote(r.id)}" for r in known)
+    union = " or ".join(f"({fails(r, dataset)})" for r in known)
+    row = project.query(
+        f"select count(*) filter ({union}) as {quote('=any')}, {counted} from silver.{quote(dataset.name)}"
+    ).to_pylist()[0]
+    impact["would_be_quarantined"] = row.pop("=any")
+    impact["rules"] = {k: v for k, v in row.items() if v}
 
 
 def _columns_known(dataset: Dataset, field: str | None, names: set[str]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ CATALOGS = ("sqlite",)
 ENGINES = ("duckdb",)
 MODES = ("append", "upsert", "replace")  # as steps/serve.py knows them; importing it would import Arrow
 _ROUTE_KEYS = ("tables", "mode", "key", "name")
+BUDGETS = ("stop", "hold")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,38 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True)
+class ContinuousSettings:
+    """How `run --continuous` works. A micro-batch is published after `batch_rows` rows, `batch_bytes` Arrow bytes or
+    `batch_ms` milliseconds since its first row, whichever comes first.
+
+    A source that cannot wait for what comes next is asked each `poll_ms`, up to eight times as seldom while nothing
+    comes. `ahead_batches` is how many micro-batches bronze may be ahead of silver before landing waits. Gold is built
+    every `gold_ms`. `budget_s` is the time over which an error budget is counted; past it the run stops (`on_budget:
+    stop`), or goes on with gold closed (`hold`).
+    """
+
+    batch_rows: int = 50_000
+    batch_bytes: int = 32 << 20
+    batch_ms: int = 500
+    poll_ms: int = 250
+    ahead_batches: int = 4
+    gold_ms: int = 10_000
+    budget_s: int = 60
+    on_budget: str = "stop"
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsSettings:
+    """Where the metrics of a running process are shown: nowhere unless there is a `port` (0: any free one).
+
+    Another `host` than this machine's own must be written here: the page has no password.
+    """
+
+    port: int | None = None
+    host: str = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """The whole file. `state` is the folder for run records and caches."""
 
@@ -59,11 +92,15 @@ class Settings:
     datasets: Mapping[str, DatasetSettings] = field(default_factory=dict)
     dataset_places: Mapping[str, Place] = field(default_factory=dict)
     serve: Sequence[Route] = ()
+    continuous: ContinuousSettings = ContinuousSettings()
+    metrics: MetricsSettings = MetricsSettings()
     state: Path = Path(".headgate")
 
 
 _KEYS = {
-    "": ("lake", "engine", "engine_options", "datasets", "serve"),
+    "": ("lake", "engine", "engine_options", "datasets", "serve", "continuous", "metrics"),
+    "continuous": tuple(f.name for f in fields(ContinuousSettings)),
+    "metrics": tuple(f.name for f in fields(MetricsSettings)),
     "lake": ("catalog", "warehouse"),
     "dataset": ("server", "read"),
     "engine_options": ("threads", "memory_limit"),
@@ -99,6 +136,8 @@ def load(folder: Path) -> Settings:
         datasets=datasets,
         dataset_places=places,
         serve=_routes(reader, value.get("serve") or []),
+        continuous=reader.continuous(value.get("continuous") or {}),
+        metrics=reader.metrics(value.get("metrics") or {}),
         state=folder / ".headgate",
     )
 
@@ -161,6 +200,29 @@ class _Reader:
     def wrong(self, path: tuple[Any, ...], message: str, example: str) -> ContractSyntaxError:
         """The error for a wrong shape, with its place and the right form."""
         return ContractSyntaxError(message, where=str(self.document.place(path)), hint=f"for example: {example}")
+
+    def continuous(self, value: Any) -> ContinuousSettings:
+        """The section `continuous`: whole numbers from 1 (gold_ms, poll_ms too), and what happens past a budget."""
+        given = self.mapping(("continuous",), value, "continuous")
+        for name, one in given.items():
+            if name == "on_budget":
+                self.one_of(("continuous", name), one, BUDGETS, name)
+            else:
+                self._whole(("continuous", name), one, 1, 1 << 40)
+        return ContinuousSettings(**given)
+
+    def metrics(self, value: Any) -> MetricsSettings:
+        """The section `metrics`."""
+        given = self.mapping(("metrics",), value, "metrics")
+        if given.get("port") is not None:
+            self._whole(("metrics", "port"), given["port"], 0, 65_535)
+        return MetricsSettings(**given)
+
+    def _whole(self, path: tuple[Any, ...], value: Any, least: int, most: int) -> None:
+        if type(value) is not int or not least <= value <= most:
+            raise ContractSyntaxError(
+                f"{path[-1]} must be a whole number from {least} to {most}", where=str(self.document.place(path))
+            )
 
     def one_of(self, path: tuple[Any, ...], value: Any, known: Sequence[str], what: str) -> None:
         """Refuse a kind that does not exist."""

@@ -30,6 +30,7 @@ from typing import Any
 
 from headgate.errors import PositionLost
 
+READ_ANEW = "give the dataset another name in the contract, to be read anew into tables of its own"
 REACH = 2**31 - 2**24  # 32-bit transaction ids of stored rows are comparable within this distance
 
 
@@ -199,7 +200,7 @@ class Token:
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as cause:
             raise PositionLost(
                 "the stored position is not one of a PostgreSQL table",
-                hint="was the dataset read from another kind of source? headgate run --full-refresh starts again",
+                hint=f"was the dataset read from another kind of source? Then {READ_ANEW}",
                 stage="extract",
             ) from cause
         return token
@@ -250,6 +251,6 @@ def check_reach(token: Token, now: Snapshot) -> None:
         raise PositionLost(
             f"{now.xmax - oldest:,} transactions have passed since the last read; PostgreSQL tells new rows from old "
             f"ones within {REACH:,} only",
-            hint="headgate run --full-refresh reads the table again",
+            hint=READ_ANEW,
             stage="extract",
         )

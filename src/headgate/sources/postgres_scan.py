@@ -14,14 +14,14 @@ from headgate.errors import SourceChanged
 from headgate.ports.batch import Batch, Position
 from headgate.sources.postgres_catalog import TID_RANGE_VERSION, Activity, Leaf, Moment
 from headgate.sources.postgres_copy import Parsed, Parser, stream
-from headgate.sources.postgres_position import FirstScan, LaterScan, Token, check_reach, unseen_from
+from headgate.sources.postgres_position import READ_ANEW, FirstScan, LaterScan, Token, check_reach, unseen_from
 from headgate.sources.postgres_query import Reading, new_versions, newer, swept_versions
 from headgate.sources.postgres_session import Session
 
 _PAGE = 8192
 _MOVE_AFTER = 50_000_000  # transactions: a position that old moves on even without rows
 _STEPS = 48  # bounds that may pile up between two sweeps
-_REFRESH = "headgate run --full-refresh rebuilds the dataset; a primary key in the contract avoids this"
+_REFRESH = f"{READ_ANEW}; a primary key in the contract avoids this"
 
 
 class Pace(Protocol):

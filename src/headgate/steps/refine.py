@@ -14,6 +14,7 @@ import pyarrow as pa
 from headgate import crash
 from headgate.contract.model import Dataset
 from headgate.contract.to_arrow import Layout, ledger_schema, quarantine_schema, silver_layout, silver_schema
+from headgate.contract.write import dataset_text
 from headgate.errors import BudgetExceeded, CommitConflict
 from headgate.ports.batch import OFFSET, PARTITION, VERSION, Position
 from headgate.ports.engine import QUARANTINED, VERDICTS, Engine, Output, Refined, RefineJob, Span
@@ -23,6 +24,7 @@ from headgate.steps.run import Run
 
 JUDGE_ROWS = 2_000_000  # bronze rows per publication
 CONFLICTS = 5  # how often a portion is judged again because silver changed meanwhile
+CONTRACT = "headgate.contract"  # silver's property: the dataset's contract that it last followed
 HOLD = "hold"  # silver's fact that keeps gold closed after a run past its error budget
 LAYERS = ("silver", "quarantine", "ledger")
 
@@ -108,12 +110,14 @@ def refine(
     *,
     rebuild: bool = False,
     before: Judged | None = None,
-    most_rows: int = JUDGE_ROWS,
+    most_rows: int | None = None,
+    hold: bool = True,
 ) -> Judged:
     """Judge everything that bronze holds and silver has not seen; with `rebuild`, everything anew.
 
-    `before` is what the error budget counts besides this (a run that goes on looks at some time together);
-    `most_rows` is how many bronze rows one publication judges at most.
+    A run that goes on looks at some time together: `before` is what the error budget counts besides this, and without
+    `hold` there are still too few rows to close gold for. With `most_rows` there is one publication of about so many
+    bronze rows, and the rest is left.
 
     Raises BudgetExceeded after the last publication when more rows failed than the contract allows: silver and
     quarantine stay as judged, gold must not be built.
@@ -122,9 +126,9 @@ def refine(
     if rebuild:
         _rebuild(dataset, lake, engine, run, judged)
     conflicts = 0
-    while spans := _portion(pending(dataset, cut := lake.cut()), most_rows):
+    while spans := _portion(pending(dataset, cut := lake.cut()), most_rows or JUDGE_ROWS):
         try:
-            _judge(dataset, cut, lake, engine, run, judged, spans, before)
+            _judge(dataset, cut, lake, engine, run, judged, spans, before, hold=hold)
         except CommitConflict:
             # Nothing of it landed, and silver is not what these verdicts were given against: judge again.
             conflicts += 1
@@ -133,6 +137,8 @@ def refine(
             continue
         crash.point("refine: published")
         run.tell("refine", dataset=dataset.name, rows=judged.read, quarantined=judged.total(QUARANTINED))
+        if most_rows:
+            break
     if not judged.publications:
         judged.publications += _exist(dataset, lake)
     return judged
@@ -160,6 +166,8 @@ def _judge(
     judged: Judged,
     spans: Sequence[Span],
     before: Judged | None,
+    *,
+    hold: bool,
 ) -> None:
     """One publication: the verdicts of some spans. `judged` takes them in once they are certain to be visible."""
     with lake.publication("refine") as publication:
@@ -171,7 +179,8 @@ def _judge(
             after.join(before)
         step.apply(refined)
         step.advance(spans, refined, last=not _rest(dataset, cut, spans))
-        step.hold(after)
+        if hold:
+            step.hold(after)
         crash.point("refine: files written, not published")
         publication.commit()
     judged.add(refined, spans)
@@ -190,8 +199,16 @@ def _rest(dataset: Dataset, cut: Cut, done: Sequence[Span]) -> bool:
     return any(stops.get(s.partition, s.start) < s.stop for s in pending(dataset, cut))
 
 
-def _rebuild(dataset: Dataset, lake: Lake, engine: Engine, run: Run, judged: Judged) -> None:
-    """Judge all of bronze from the beginning and swap silver, quarantine and ledger in one publication."""
+def rebuilt(dataset: Dataset, lake: Lake, engine: Engine, run: Run) -> Judged:
+    """What a rebuild would judge; the work is done and thrown away."""
+    judged = Judged()
+    _rebuild(dataset, lake, engine, run, judged, dry_run=True)
+    return judged
+
+
+def _rebuild(dataset: Dataset, lake: Lake, engine: Engine, run: Run, judged: Judged, *, dry_run: bool = False) -> None:
+    """Judge all of bronze from the beginning and swap silver, quarantine and ledger in one publication. Readers have
+    the old tables until they have the new ones, which may have other columns, keys and partitions."""
     cut = lake.cut()
     bronze = cut.table(bronze_name(dataset))
     if bronze is None:
@@ -201,13 +218,13 @@ def _rebuild(dataset: Dataset, lake: Lake, engine: Engine, run: Run, judged: Jud
         stop = int(bronze.facts(offset_fact(partition)) or 0)
         if stop:
             spans.append(Span(partition, 0, stop))
-    if not spans:
-        return
     with lake.publication("refine") as publication:
         step = Step(dataset, cut, publication, run, fresh=True)
-        refined = engine.refine(step.job(spans))
+        refined = engine.refine(step.job(spans)) if spans else Refined()
         step.apply(refined)
         judged.add(refined, spans)
+        if dry_run:
+            return
         step.advance(spans, refined, last=True)
         step.hold(judged)
         crash.point("rebuild: files written, not published")
@@ -325,6 +342,7 @@ def specs(dataset: Dataset, *, versioned: bool) -> dict[str, TableSpec]:
             sort=layout.sort,
             key=layout.key,
             comment=dataset.description,
+            properties={CONTRACT: dataset_text(dataset)},
         ),
         "quarantine": TableSpec(
             name=f"quarantine.{dataset.name}",

@@ -138,17 +138,17 @@ class PostgresSink:
             if stretch.start is None or stretch.end is None:
                 opened.rollback()
                 return 0
-            crash.point("postgres: rows copied, position not moved")
+            crash.point("postgres store: rows copied, position not moved")
             with self.target.translated(self.table):
                 self._move(opened, stream, stretch.start, stretch.end)  # 3
                 load.take_effect()  # 4
                 transaction = str(run(opened, "SELECT txid_current()")[0][0][0])
-            crash.point("postgres: before COMMIT")
+            crash.point("postgres store: before COMMIT")
             self._commit(opened, transaction)  # 5
         except BaseException:
             self.close()  # rolls back
             raise
-        crash.point("postgres: after COMMIT")
+        crash.point("postgres store: after COMMIT")
         return rows
 
     def _prepare(self, opened: connection, stream: str) -> None:

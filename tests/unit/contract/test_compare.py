@@ -66,7 +66,7 @@ def test_same_contract_has_no_changes(load):
         ("{name: a, logicalType: date}", "{name: a, logicalType: date, required: true}", "required", True),
         ("{name: a, logicalType: date, required: true}", "{name: a, logicalType: date}", "optional", False),
         ("{name: a, logicalType: date}", "{name: a, logicalType: date, physicalName: b}", "source", True),
-        ("{name: a, logicalType: date}", "{name: a, logicalType: date, partitioned: true}", "partition", False),
+        ("{name: a, logicalType: date}", "{name: a, logicalType: date, partitioned: true}", "partition", True),
         ("{name: a, logicalType: date}", "{name: a, logicalType: date, description: x}", "description", False),
         (
             "{name: a, logicalType: string}",

@@ -12,7 +12,7 @@ from pyiceberg.table.update import AddSnapshotUpdate, update_table_metadata
 from headgate.errors import BreakingChangeError, FixInputError
 from headgate.ports.store import TableSpec
 from headgate.stores.iceberg.arrow_types import arrow_schema
-from headgate.stores.iceberg.evolution import evolution
+from headgate.stores.iceberg.evolution import evolution, replacement, without_lost_history
 from headgate.stores.iceberg.layout import new_table
 
 NAME = "silver.t"
@@ -181,3 +181,73 @@ def test_a_changed_sort_comment_or_property_is_followed():
 def test_a_spec_that_iceberg_cannot_hold_is_refused(bad):
     with pytest.raises(FixInputError):
         made(bad)
+
+
+def anew(first, second):
+    metadata = made(first)
+    return metadata, without_lost_history(update_table_metadata(metadata, replacement(metadata, second)))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "kept"),
+    [
+        (("b", pa.int64()), ("b", pa.string()), False),
+        (("b", pa.string()), pa.field("b", pa.string(), nullable=False), False),
+        (("b", pa.int32()), ("b", pa.int64()), True),
+        (pa.field("b", pa.string(), nullable=False), ("b", pa.string()), True),
+        (("b", pa.list_(pa.int64())), ("b", pa.list_(pa.int32())), False),
+        (("b", S), ("b", pa.struct([pa.field("y", pa.list_(pa.float32()))])), True),
+    ],
+    ids=str,
+)
+def test_a_replaced_column_keeps_its_id_only_where_stored_values_may_be_read_as_its_own(before, after, kept):
+    old, new = anew(spec(A, before), spec(after, A))
+    assert [f.name for f in new.schema().fields] == ["b", "a"]
+    assert evolution(new, spec(after, A)) == ()
+    same = new.schema().find_field("b").field_id == old.schema().find_field("b").field_id
+    assert same == kept
+    ids = list(new.schema()._lazy_id_to_name)
+    assert len(ids) == len(set(ids))
+    assert kept or new.schema().find_field("b").field_id > old.last_column_id
+    assert len(new.schemas) == 2  # the old one stays for the old snapshots
+    assert len(new.snapshots) == 1
+
+
+def test_inside_a_struct_only_what_changed_gets_a_new_id():
+    old, new = anew(spec(A, ("b", S)), spec(A, ("b", pa.struct([pa.field("x", pa.string()), S.field("y")]))))
+    assert new.schema().find_field("b").field_id == old.schema().find_field("b").field_id
+    assert new.schema().find_field("b.x").field_id > old.last_column_id
+    assert new.schema().find_field("b.y").field_id == old.schema().find_field("b.y").field_id
+
+
+def test_a_replaced_table_takes_any_key_and_partitioning_and_finds_its_old_one_again():
+    day, hour = (("at", "day"),), (("at", "hour"), ("a", "identity"))
+    at = ("at", pa.timestamp("us"))
+    old, new = anew(spec(A, at, partition=day), spec(A, at, partition=hour, key=("a",)))
+    assert [f.name for f in new.spec().fields] == ["at_hour", "a"]
+    assert new.schema().identifier_field_names() == {"a"}
+    assert len({f.field_id for one in new.partition_specs for f in one.fields}) == 3
+    assert new.snapshots == old.snapshots
+    again = update_table_metadata(new, replacement(new, spec(A, at, partition=day)))
+    assert again.default_spec_id == old.default_spec_id
+    assert len(again.partition_specs) == 2
+
+
+def test_history_goes_only_where_a_partitioning_has_lost_its_column():
+    day = (("at", "day"),)
+    old, new = anew(spec(A, ("at", pa.timestamp("us")), partition=day), spec(A, ("at", pa.date32()), partition=day))
+    assert (len(old.snapshots), new.snapshots, new.refs, new.current_snapshot_id) == (1, [], {}, None)
+    assert [f.source_id for one in new.partition_specs for f in one.fields] == [new.schema().find_field("at").field_id]
+    assert new.table_uuid == old.table_uuid
+    assert new.location == old.location
+
+
+def test_what_grows_keeps_every_column_and_requires_nothing_new():
+    first = spec(A, pa.field("b", pa.string(), nullable=False), grows=True)
+    new = follow(first, spec(pa.field("c", pa.int64(), nullable=False), A, grows=True))
+    assert [(f.name, f.required) for f in new.schema().fields] == [("a", True), ("b", False), ("c", False)]
+    back = update_table_metadata(new, evolution(new, first))
+    assert [(f.name, f.required) for f in back.schema().fields] == [("a", True), ("b", False), ("c", False)]
+    assert back.schema().find_field("b").field_id == new.schema().find_field("b").field_id
+    with pytest.raises(BreakingChangeError, match="column b: changed from string to long"):
+        follow(first, spec(A, ("b", pa.int64()), grows=True))

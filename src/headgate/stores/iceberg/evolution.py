@@ -42,6 +42,7 @@ from headgate.errors import BreakingChangeError
 from headgate.ports.store import TableSpec
 from headgate.stores.iceberg.arrow_types import iceberg_fields
 from headgate.stores.iceberg.layout import KEY, identifiers, partition_spec, properties, sort_order
+from headgate.stores.iceberg.positions import way_on
 
 
 def evolution(metadata: TableMetadata, spec: TableSpec) -> tuple[TableUpdate, ...]:
@@ -234,19 +235,7 @@ def _changed_properties(metadata: TableMetadata, spec: TableSpec) -> dict[str, s
 
 
 def _refused(table: str, change: str, why: str) -> BreakingChangeError:
-    return BreakingChangeError(f"{change}: {why}", where=table, hint=_way_on(table))
-
-
-def _way_on(table: str) -> str:
-    """What somebody does whose table cannot follow."""
-    layer, _, name = table.partition(".")
-    if layer == "bronze":
-        return (
-            "bronze keeps what came and is never rewritten: give the dataset another name in the contract "
-            f"({name}_v2, with physicalName for the source's), to be read anew into tables of its own; {table} stays"
-        )
-    node = table if layer == "gold" else f"silver.{name}"
-    return f"headgate run {node}+ --full-refresh rebuilds it; headgate plan says what changed"
+    return BreakingChangeError(f"{change}: {why}", where=table, hint=way_on(table))
 
 
 def _parts(partition: PartitionSpec) -> list[tuple[int, str]]:

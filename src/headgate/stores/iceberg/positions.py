@@ -162,5 +162,17 @@ def _lost(table: str, reason: str) -> PositionLost:
     return PositionLost(
         f"positions cannot be found: {reason}",
         where=table,
-        hint="roll the table back to a snapshot that carries headgate.publication, or rebuild it with --full-refresh",
+        hint=f"roll the table back to a snapshot that carries headgate.publication; or: {way_on(table)}",
     )
+
+
+def way_on(table: str) -> str:
+    """What somebody does whose table cannot go on from what it holds."""
+    layer, _, name = table.partition(".")
+    if layer == "bronze":
+        return (
+            "bronze keeps what came and is never rewritten: give the dataset another name in the contract "
+            f"({name}_v2, with physicalName for the source's), to be read anew into tables of its own; {table} stays"
+        )
+    node = table if layer == "gold" else f"silver.{name}"
+    return f"headgate run {node}+ --full-refresh rebuilds it; headgate plan says what changed"
