@@ -17,7 +17,14 @@ def test_init_makes_a_project_that_runs_at_once(project):
     assert record["status"] == "done"
     (orders,) = record["datasets"]
     assert orders["landed_rows"] == orders["read"] == 9
-    assert orders["verdicts"] == {"accepted": 4, "duplicate": 1, "superseded": 1, "quarantined": 3, "dropped": 0}
+    assert orders["verdicts"] == {
+        "accepted": 4,
+        "duplicate": 1,
+        "superseded": 1,
+        "quarantined": 3,
+        "dropped": 0,
+        "deleted": 0,
+    }
     assert set(orders["reasons"]) == {"customer.format", "amount.minimum", "ordered_at.type"}
     assert record["models"] == {"daily_revenue": 2}
 
@@ -185,4 +192,11 @@ def test_a_dialect_set_in_the_project_file_reaches_the_engine(project):
         file.write_text(file.read_text().replace(",", ";"))
     (project / "headgate.yaml").write_text("datasets:\n  orders:\n    read: {delimiter: ';'}\n")
     (orders,) = good("run", project=project)["datasets"]
-    assert orders["verdicts"] == {"accepted": 4, "duplicate": 1, "superseded": 1, "quarantined": 3, "dropped": 0}
+    assert orders["verdicts"] == {
+        "accepted": 4,
+        "duplicate": 1,
+        "superseded": 1,
+        "quarantined": 3,
+        "dropped": 0,
+        "deleted": 0,
+    }

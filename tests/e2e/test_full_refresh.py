@@ -201,7 +201,14 @@ def test_work_goes_on_after_a_full_refresh(project):
     )
     (orders,) = good("run", project=project)["datasets"]
     assert (orders["read"], orders["replaced"]) == (2, 1)
-    assert orders["verdicts"] == {"accepted": 1, "duplicate": 0, "superseded": 0, "quarantined": 1, "dropped": 0}
+    assert orders["verdicts"] == {
+        "accepted": 1,
+        "duplicate": 0,
+        "superseded": 0,
+        "quarantined": 1,
+        "dropped": 0,
+        "deleted": 0,
+    }
     in_balance(project)
     path = project / "contracts" / "orders.odcs.yaml"
     path.write_text(path.read_text().replace(NUMBER, "amount, logicalType: string"))

@@ -183,6 +183,7 @@ def test_values_that_a_type_cannot_hold_are_quarantined_as_the_source_says_them(
         "superseded": 0,
         "quarantined": len(wanted),
         "dropped": 0,
+        "deleted": 0,
     }
     rows = project.rows("select decode(raw) as raw, reasons from quarantine.t order by _hg_offset")
     for number, (row, (rule, field, value)) in enumerate(zip(rows, wanted, strict=True), 1):
