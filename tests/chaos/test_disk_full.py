@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import resource
+import subprocess
 import time
 
 import pytest
+from cases import FilesCase
 from under_test import finish
 
 
@@ -44,3 +47,54 @@ def test_a_full_disk_in_the_first_run_leaves_nothing_half_done(files):
     files.change()
     said_so(finish(files.project.begin("run", limits=limited(4096)), time.monotonic()))
     files.finish()
+
+
+# --- a file system that is really full
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 64 MiB; needs the right to mount."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64m", "headgate-test", str(folder)]
+    done = subprocess.run(mount, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        pytest.skip(f"this user may not mount a file system: {done.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def leave_free(disk, size_bytes: int) -> None:
+    """Fill the disk up to that many bytes."""
+    ballast = disk / "ballast"
+    ballast.unlink(missing_ok=True)
+    free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
+    with ballast.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, free - size_bytes)
+
+
+@pytest.mark.timeout(900)
+def test_a_disk_that_is_full_at_any_step_is_told_and_work_goes_on_when_there_is_space(small_disk, rng, kills):
+    """From no space at all, a little more each time, until the run succeeds."""
+    case = FilesCase(small_disk / "project", rng)
+    case.change()
+    case.project.recover()
+    step = 16384 if kills > 10 else 65536
+    stages, size_bytes = [], 0
+    while True:
+        case.change()
+        leave_free(small_disk, size_bytes)
+        done = finish(case.project.begin("run"), time.monotonic())
+        (small_disk / "ballast").unlink()
+        if done.code == 0:
+            break
+        assert done.code == 2, f"{size_bytes} bytes free: ended with {done.code}: {done.err[-2000:]}"
+        assert "no space" in done.err.lower(), done.err
+        assert "Traceback" not in done.err
+        stages.append(done.err.partition(":")[2].splitlines()[0])
+        case.finish()
+        size_bytes += step
+    case.finish()
+    print(f"full at {len(stages)} sizes: {sorted(set(stages))}")
+    assert len(stages) >= 3

@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from headgate.engines.duckdb.compact import rewrite
 from headgate.engines.duckdb.connection import Settings
+from headgate.engines.duckdb.files import disk_errors
 from headgate.engines.duckdb.history import Indexes
 from headgate.engines.duckdb.models import derive, describe
 from headgate.engines.duckdb.query import query, references
@@ -26,11 +27,13 @@ class DuckDBEngine:
 
     def refine(self, job: RefineJob) -> Refined:
         """See the port. DefectError when the account of rows does not balance."""
-        return refine(self.settings, job, self._indexes)
+        with disk_errors(job.outputs["silver"].folder):
+            return refine(self.settings, job, self._indexes)
 
     def derive(self, sql: str, tables: Mapping[str, TableView], output: Output) -> Sequence[str]:
         """See the port. FixInputError with line and column for a mistake in the model."""
-        return derive(self.settings, sql, tables, output)
+        with disk_errors(output.folder):
+            return derive(self.settings, sql, tables, output)
 
     def describe(self, sql: str, tables: Mapping[str, TableView]) -> pa.Schema:
         """See the port."""
@@ -46,7 +49,8 @@ class DuckDBEngine:
 
     def rewrite(self, groups: Sequence[Sequence[FileInfo]], output: Output) -> Sequence[Sequence[str]]:
         """See the port (`Rewrites`). DefectError when rows would be lost or doubled."""
-        return rewrite(self.settings, groups, output)
+        with disk_errors(output.folder):
+            return rewrite(self.settings, groups, output)
 
     def close(self) -> None:
         """Workers live no longer than their job: nothing is left to stop."""

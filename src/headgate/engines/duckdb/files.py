@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,8 +12,10 @@ import pyarrow as pa
 import pyarrow.fs
 import pyarrow.parquet as pq
 
+from headgate.errors import FixInputError
 from headgate.ports.engine import Output
 
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 FIELD_ID = b"PARQUET:field_id"
 _OWN_ID = "__duckdb_field_id"
 
@@ -24,6 +27,18 @@ def open_parquet(path: str) -> Iterator[pq.ParquetFile]:
     source = inner if filesystem is None else filesystem.open_input_file(inner)
     with pq.ParquetFile(source, memory_map=filesystem is None) as file:
         yield file
+
+
+@contextmanager
+def disk_errors(folder: str) -> Iterator[None]:
+    """A full disk is nothing that a person must report: FixInputError. Any other failure stays what it is."""
+    try:
+        yield
+    except OSError as cause:
+        if cause.errno not in _NO_SPACE:
+            raise
+        message = f"no space left to write data files: {cause.strerror or cause}"
+        raise FixInputError(message, where=folder, hint="free space and run again", stage="refine") from cause
 
 
 def locate(path: str) -> tuple[pyarrow.fs.FileSystem | None, str]:

@@ -23,6 +23,7 @@ import numpy as np
 import pyarrow as pa
 
 from headgate.engines.duckdb.connection import Settings
+from headgate.engines.duckdb.files import disk_errors
 from headgate.engines.duckdb.pieces import Piece
 from headgate.engines.duckdb.worker import PieceReport, Worker, WriteReport
 from headgate.errors import DefectError, HeadgateError, RetryableError
@@ -151,12 +152,13 @@ def _work(connection: Connection) -> None:
             break
         answer: tuple[bool, Any]
         try:
-            if verb == "open":
-                worker, result = Worker(*arguments), None
-            elif verb == "decode_rest":
-                result = worker.decode_rest(least=arguments[0]) if worker else None
-            else:
-                result = getattr(worker, verb)(*arguments)
+            with disk_errors("a worker's files"):
+                if verb == "open":
+                    worker, result = Worker(*arguments), None
+                elif verb == "decode_rest":
+                    result = worker.decode_rest(least=arguments[0]) if worker else None
+                else:
+                    result = getattr(worker, verb)(*arguments)
             answer = False, result
         except HeadgateError as problem:
             answer = True, problem
