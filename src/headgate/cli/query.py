@@ -17,7 +17,7 @@ def query(arguments: argparse.Namespace) -> int:
     if form == "parquet" and not arguments.output:
         raise FixInputError("Parquet needs a file", hint="add -o FILE.parquet")
     with Project.open(arguments.project) as project:
-        reader = project.reader(arguments.sql)
+        reader = project.reader(arguments.sql, as_of=arguments.as_of)
         if form == "table":
             _table(reader, arguments.limit)
         elif form == "json":

@@ -5,7 +5,7 @@ A publication is the only way to change anything: all its tables move together, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
@@ -188,6 +188,69 @@ class Lake(Protocol):
 
     def scan(self, table: TableView, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """Rows of a table as of its cut (small tables, tests, proofs)."""
+
+
+@dataclass(slots=True)
+class Debt:
+    """What a table drags along: files and bytes that only its history names, and that nobody names (`missing` are
+    files that it names and that are not there: the table cannot be read)."""
+
+    table: str
+    snapshots: int = 0
+    history_files: int = 0
+    history_bytes: int = 0
+    unnamed_files: int = 0
+    unnamed_bytes: int = 0
+    missing: Sequence[str] = ()
+
+
+@dataclass(slots=True)
+class Cleaned:
+    """What was removed of a table's folder, and what nobody names either but is not old enough, or still in use."""
+
+    table: str
+    files: int = 0
+    bytes: int = 0
+    waiting_files: int = 0
+    waiting_bytes: int = 0
+
+
+@runtime_checkable
+class Keeps(Protocol):
+    """A lake that can be kept small."""
+
+    def expire(self, table: str, keep: int, needed: Collection[int] = ()) -> int:
+        """Forget the oldest snapshots beyond `keep`, but none that is needed; how many. A few at a time, each a
+        publication of its own. Positions, facts and the version of the rows stay known."""
+
+    def clean(self, keep_s: float, *, dry_run: bool = False) -> Sequence[Cleaned]:
+        """Remove files that nobody names since at least `keep_s` seconds: never one that a publication under way, or
+        one whose outcome is in doubt, may own, and never another table's."""
+
+    def debts(self) -> Sequence[Debt]:
+        """What each table drags along."""
+
+    def commits_since_rewrite(self, table: TableView) -> int:
+        """Number of remembered snapshots since files were last rewritten: tells cheaply whether to look closer."""
+
+    def left_behind(self) -> bool:
+        """Whether a publication has died, so that cleaning would find something; cheap to ask."""
+
+    def cleaned_ago_s(self) -> float | None:
+        """Seconds since the last `clean`; None when there was none."""
+
+
+@runtime_checkable
+class Remembers(Protocol):
+    """A lake that can tell and show its past."""
+
+    def history(self, table: str, limit: int = 100) -> Sequence[Mapping[str, Any]]:
+        """The newest changes of a table, newest first: each publication that touched it with its record, and what is
+        known of its snapshot while that is kept."""
+
+    def as_of(self, moment: str) -> tuple[Cut, Mapping[str, str]]:
+        """All tables as they were right after a run (its id), at a time (ISO 8601) or at a snapshot (its number); and
+        those that cannot be shown any more, with the reason. FixInputError for a moment that is not known."""
 
 
 class Sink(Protocol):

@@ -28,6 +28,23 @@ class LakeSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class UpkeepSettings:
+    """How the lake is kept small and fast.
+
+    `automatic`: runs do it by themselves, with at most `share` of their own time (and a second). So many files of like
+    size (`fan`) become one, up to `target_mib`. `snapshots` are kept by expiry; what nobody names any more stays
+    readable for `keep_hours`.
+    """
+
+    automatic: bool = True
+    share: float = 0.2
+    fan: int = 8
+    target_mib: int = 128
+    snapshots: int = 30
+    keep_hours: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
 class DatasetSettings:
     """How one dataset is read: which server of its contract, and the source's own settings."""
 
@@ -94,15 +111,17 @@ class Settings:
     serve: Sequence[Route] = ()
     continuous: ContinuousSettings = ContinuousSettings()
     metrics: MetricsSettings = MetricsSettings()
+    upkeep: UpkeepSettings = UpkeepSettings()
     state: Path = Path(".headgate")
 
 
 _KEYS = {
-    "": ("lake", "engine", "engine_options", "datasets", "serve", "continuous", "metrics"),
+    "": ("lake", "engine", "engine_options", "datasets", "serve", "continuous", "metrics", "upkeep"),
     "continuous": tuple(f.name for f in fields(ContinuousSettings)),
     "metrics": tuple(f.name for f in fields(MetricsSettings)),
     "lake": ("catalog", "warehouse"),
     "dataset": ("server", "read"),
+    "upkeep": tuple(f.name for f in fields(UpkeepSettings)),
     "engine_options": ("threads", "memory_limit"),
 }
 
@@ -138,6 +157,7 @@ def load(folder: Path) -> Settings:
         serve=_routes(reader, value.get("serve") or []),
         continuous=reader.continuous(value.get("continuous") or {}),
         metrics=reader.metrics(value.get("metrics") or {}),
+        upkeep=_upkeep(reader, value.get("upkeep") or {}),
         state=folder / ".headgate",
     )
 
@@ -173,6 +193,29 @@ def _routes(reader: _Reader, entries: Any) -> tuple[Route, ...]:
                 ("serve", number), f"{twice[0]} is served twice by {route.name}", "give the entries a `name` each"
             )
     return tuple(routes)
+
+
+_LEAST_MOST: Mapping[str, tuple[float, float]] = {
+    "share": (0, 1),
+    "fan": (2, 100),
+    "target_mib": (1, 128),
+    "snapshots": (1, 60),
+    "keep_hours": (0, 8760),
+}
+
+
+def _upkeep(reader: _Reader, value: Any) -> UpkeepSettings:
+    given = reader.mapping(("upkeep",), value, "upkeep")
+    for name, one in given.items():
+        whole = name in ("fan", "target_mib", "snapshots")
+        fits = isinstance(one, bool) if name == "automatic" else isinstance(one, int if whole else int | float)
+        least, most = _LEAST_MOST.get(name, (0, 1))
+        if not fits or (name != "automatic" and (isinstance(one, bool) or not least <= one <= most)):
+            wanted = "true or false" if name == "automatic" else f"a number from {least} to {most}"
+            raise ContractSyntaxError(
+                f"upkeep.{name} is {one!r}", where=str(reader.document.place(("upkeep", name))), hint=f"give {wanted}"
+            )
+    return UpkeepSettings(**given)
 
 
 class _Reader:

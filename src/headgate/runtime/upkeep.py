@@ -1,40 +1,130 @@
-"""Upkeep of a project's lake: by command, and by itself within a run."""
+"""Upkeep of a project's lake: by command, and by itself within runs."""
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from headgate.errors import FixInputError
+from headgate import crash
+from headgate.errors import FixInputError, HeadgateError
+from headgate.ports.store import Cleaned, Keeps
 from headgate.steps.compact import Compacted, Sizes, compact
 
 if TYPE_CHECKING:
     from headgate.ports.store import Cut
     from headgate.runtime.workspace import Workspace
 
-VERBS = ("compact",)
+VERBS = ("compact", "expire", "clean")
+LEAST_S = 1.0  # of upkeep that a run may add, however short it was
+BYTES_PER_S = 32 * 2**20  # what compaction is reckoned to rewrite
 
 
 @dataclass(slots=True)
 class Kept:
-    """What upkeep did, table by table; tables with nothing to do are left out."""
+    """What upkeep did, table by table; tables with nothing to do are left out. `error` is what stopped it within a
+    run, which goes on."""
 
     compacted: list[Compacted] = field(default_factory=list)
+    expired: dict[str, int] = field(default_factory=dict)  # table -> snapshots
+    cleaned: list[Cleaned] = field(default_factory=list)
+    seconds: float = 0.0
+    error: dict[str, str | None] | None = None
+
+    @property
+    def moved(self) -> bool:
+        """Whether anything was done."""
+        return bool(self.compacted or self.expired or any(one.files for one in self.cleaned))
 
 
-def maintain(project: Workspace, verbs: Sequence[str] = (), tables: Sequence[str] = ()) -> Kept:
-    """Do all upkeep now, or only these verbs, on all tables or these. FixInputError for a table that does not exist."""
+def maintain(
+    project: Workspace, verbs: Sequence[str] = (), tables: Sequence[str] = (), *, dry_run: bool = False
+) -> Kept:
+    """Do all upkeep now, or only these verbs, on all tables or these; `dry_run` only says what `clean` would remove.
+
+    FixInputError for a table that does not exist; a StoreUnavailable or CommitConflict leaves what was done before it.
+    """
+    begun = time.perf_counter()
     cut = project.lake.cut()
     names = list(tables) or list(cut.names())
     if unknown := sorted(set(names) - set(cut.names())):
         raise FixInputError(f"no table {unknown[0]}", hint="headgate status lists the tables")
     kept = Kept()
-    for name in names if "compact" in (verbs or VERBS) else ():
-        done = compact(name, project.lake, project.engine, Sizes(), everything=True, judged=judged_sequence(cut, name))
-        if done.publications or done.gave_up:
-            kept.compacted.append(done)
+    wanted = set(verbs or VERBS)
+    if "compact" in wanted and not dry_run:
+        for name in names:
+            _compact(project, cut, name, kept, everything=True)
+        crash.point("maintain: compacted, not expired")
+    if "expire" in wanted and not dry_run:
+        for name in names:
+            _expire(project, name, kept)
+    if "clean" in wanted:
+        cleaned = _keeps(project).clean(project.settings.upkeep.keep_hours * 3600, dry_run=dry_run)
+        kept.cleaned = [one for one in cleaned if one.table in names]
+    kept.seconds = round(time.perf_counter() - begun, 3)
     return kept
+
+
+def tend(project: Workspace, ran_s: float) -> Kept:
+    """Upkeep within a run, or between two micro-batches, that took `ran_s`: only tables whose debt is past a threshold,
+    for at most the allowed share of that time; what was begun is finished. Never raises: the run's work stands.
+    """
+    begun, settings, kept = time.monotonic(), project.settings.upkeep, Kept()
+    budget_s = max(ran_s * settings.share, LEAST_S)
+    until = begun + budget_s
+    try:
+        lake, keep_s = _keeps(project), settings.keep_hours * 3600
+        cut = project.lake.cut()
+        for name in cut.names():
+            view = cut.table(name)
+            if view is None or time.monotonic() >= until:
+                continue
+            if lake.commits_since_rewrite(view) >= settings.fan:
+                _compact(project, cut, name, kept, until=until, batch_bytes=int(budget_s * BYTES_PER_S))
+            if view.snapshots() > settings.snapshots * 1.5:
+                _expire(project, name, kept)
+        ago_s = lake.cleaned_ago_s()
+        if (kept.expired or lake.left_behind()) and (ago_s is None or ago_s >= keep_s / 8):
+            kept.cleaned = list(lake.clean(keep_s))
+    except HeadgateError as error:
+        kept.error = error.as_dict()
+    kept.seconds = round(time.monotonic() - begun, 3)
+    return kept
+
+
+def _keeps(project: Workspace) -> Keeps:
+    if not isinstance(project.lake, Keeps):
+        raise FixInputError("this lake keeps itself")
+    return project.lake
+
+
+def _compact(
+    project: Workspace,
+    cut: Cut,
+    name: str,
+    kept: Kept,
+    *,
+    everything: bool = False,
+    until: float | None = None,
+    batch_bytes: int | None = None,
+) -> None:
+    settings = project.settings.upkeep
+    sizes = Sizes(settings.target_mib * 2**20, settings.fan)
+    batch = {} if batch_bytes is None else {"batch_bytes": batch_bytes}
+    done = compact(
+        name,
+        project.lake,
+        project.engine,
+        sizes,
+        everything=everything,
+        judged=judged_sequence(cut, name),
+        until=until,
+        **batch,
+    )
+    if done.publications or done.gave_up:
+        kept.compacted.append(done)
 
 
 def judged_sequence(cut: Cut, table: str) -> int | None:
@@ -44,3 +134,21 @@ def judged_sequence(cut: Cut, table: str) -> int | None:
         return None
     silver = cut.table(f"silver.{name}")
     return int(silver.facts("bronze_sequence") or 0) if silver is not None else 0
+
+
+def _expire(project: Workspace, name: str, kept: Kept) -> None:
+    needed = needed_snapshots(project.lake.cut()).get(name, set())
+    done = _keeps(project).expire(name, project.settings.upkeep.snapshots, needed)
+    if done:
+        kept.expired[name] = done
+
+
+def needed_snapshots(cut: Cut) -> dict[str, set[int]]:
+    """The snapshots that models were last built from: with them the next build looks only at what has changed."""
+    needed: dict[str, set[int]] = {}
+    for name in cut.names():
+        view = cut.table(name) if name.startswith("gold.") else None
+        for source, state in json.loads((view.facts("inputs") if view else None) or "{}").items():
+            if state.isdigit():
+                needed.setdefault(source, set()).add(int(state))
+    return needed

@@ -120,13 +120,18 @@ class Workspace:
 
         return connect(dataset, self.settings, self.folder, self.env)
 
-    def query(self, sql: str) -> pa.Table:
-        """The answer of a read-only query over all tables (`silver.orders`, `gold.revenue` or `revenue`)."""
-        return self.reader(sql).read_all()
+    def query(self, sql: str, *, as_of: str | None = None) -> pa.Table:
+        """The answer of a read-only query over all tables (`silver.orders`, `gold.revenue` or `revenue`).
 
-    def reader(self, sql: str) -> pa.RecordBatchReader:
+        `as_of` shows them as they were right after a run (its id), at a time (ISO 8601) or at a snapshot (its number).
+        """
+        return self.reader(sql, as_of=as_of).read_all()
+
+    def reader(self, sql: str, *, as_of: str | None = None) -> pa.RecordBatchReader:
         """The answer as a stream of record batches."""
-        cut = self.lake.cut()
+        from headgate.runtime.past import cut_of
+
+        cut = cut_of(self, sql, as_of) if as_of else self.lake.cut()
         tables = {name: view for name in cut.names() if (view := cut.table(name)) is not None}
         return self.engine.query(sql, tables)
 

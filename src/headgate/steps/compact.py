@@ -114,13 +114,14 @@ def compact(
     everything: bool = False,
     judged: int | None = None,
     until: float | None = None,
+    batch_bytes: int = BATCH_BYTES,
 ) -> Compacted:
     """Rewrite a table's small files. Rows, their version, positions and facts stay as they are.
 
     `judged` spares files of later commits (bronze rows that wait for a verdict); `until` is the instant of
-    `time.monotonic` after which no further publication is begun. When a writer has taken the files first, nothing
-    of that publication stays and the table is looked at again; after TRIES times in a row compaction gives up.
-    Raises what a publication raises, but not CommitConflict.
+    `time.monotonic` after which no further publication is begun; each rewrites about `batch_bytes`. When a writer has
+    taken the files first, nothing of that publication stays and the table is looked at again; after TRIES times in a
+    row compaction gives up. Raises what a publication raises, but not CommitConflict.
     """
     if not isinstance(engine, Rewrites):
         raise FixInputError("this engine cannot compact", hint="run maintain with engine: duckdb", where=table)
@@ -130,7 +131,7 @@ def compact(
         view = lake.cut().table(table)
         if bound is None and view is not None:
             bound = max((f.sequence for f in view.files()), default=0)  # what comes later waits for the next time
-        groups = _batch(_plan(view, sizes, bound, everything=everything)) if view is not None else []
+        groups = _batch(_plan(view, sizes, bound, everything=everything), batch_bytes) if view is not None else []
         if view is None or not groups:
             break
         try:
@@ -154,13 +155,13 @@ def _plan(view: TableView, sizes: Sizes, bound: int | None, *, everything: bool)
     return plan(files, sizes, everything=everything)
 
 
-def _batch(groups: list[list[FileInfo]]) -> list[list[FileInfo]]:
+def _batch(groups: list[list[FileInfo]], batch_bytes: int) -> list[list[FileInfo]]:
     """The first groups, up to what one publication may take."""
     taken: list[list[FileInfo]] = []
     size = 0
     for group in groups:
         size += sum(info.size_bytes for info in group)
-        if taken and size > BATCH_BYTES:
+        if taken and size > batch_bytes:
             break
         taken.append(group)
     return taken

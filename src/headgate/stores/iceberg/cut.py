@@ -131,6 +131,15 @@ class IcebergView:
         """Number of snapshots that the table remembers."""
         return len(self.metadata.snapshots)
 
+    def commits_since_rewrite(self) -> int:
+        """Number of remembered snapshots since files were last rewritten."""
+        count = 0
+        for snapshot in sorted(self.metadata.snapshots, key=lambda s: s.sequence_number or 0, reverse=True):
+            if snapshot.summary is not None and VERSION in snapshot.summary.additional_properties:
+                break
+            count += 1
+        return count
+
     def changes(self, since_snapshot_id: int) -> tuple[Sequence[str], Sequence[str]] | None:
         """Paths added and removed since a snapshot; None when it has expired. Snapshots that only rewrote files are
         stepped over: what they took over had been added before, and may be removed after under its new name."""
@@ -204,6 +213,13 @@ class IcebergCut:
         self._storage = storage
         self._pointers = pointers
         self._views: dict[str, IcebergView] = {}
+
+    @classmethod
+    def of(cls, storage: Storage, views: Mapping[str, IcebergView]) -> IcebergCut:
+        """A cut of these views."""
+        cut = cls(storage, {name: view.location or "" for name, view in views.items()})
+        cut._views.update(views)
+        return cut
 
     def table(self, name: str) -> IcebergView | None:
         """The table, None when it does not exist."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import uuid
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
@@ -27,7 +28,7 @@ from headgate.stores.iceberg.cut import IcebergView, Storage
 from headgate.stores.iceberg.evolution import without_lost_history
 from headgate.stores.iceberg.local_io import LocalIO, local_path
 from headgate.stores.iceberg.pointers import Swing
-from headgate.stores.iceberg.positions import STATE, VERSION, Move, State, version_of
+from headgate.stores.iceberg.positions import STATE, VERSION, Move, State, carriers, version_of
 from headgate.stores.iceberg.snapshots import NextSnapshot, Rewrite
 
 EXPIRE_AT_ONCE = 5
@@ -59,6 +60,7 @@ class Draft:
     rewrites: list[Rewrite] = field(default_factory=list)
     moves: list[Move] = field(default_factory=list)
     facts: dict[str, str] = field(default_factory=dict)
+    expired: set[int] = field(default_factory=set)
     expected: tuple[int | None] | None = None
     replaced: bool = False
     staged: int = 0
@@ -117,6 +119,8 @@ class Draft:
         removed = self._removed(storage, metadata)
         if self.added or removed or self.rewrites or self.replaced or after != state:
             updates = self._snapshot(io, storage, metadata, removed, after=after, publication=publication, keep=keep)
+        elif gone := _still(metadata, self.expired):
+            updates = (RemoveSnapshotsUpdate.model_validate({"snapshot-ids": gone}),)
         elif self.base is None or self.evolved:
             updates = ()
         else:
@@ -189,7 +193,8 @@ class Draft:
             ),
             SetPropertiesUpdate(updates={STATE: after.dumps(snapshot.snapshot_id, version)}),
         ]
-        if expired := _expired(metadata, keep):
+        # The snapshot being made carries all positions and facts, so any older one may go: a few at a time.
+        if expired := expirable(metadata, keep - 1)[:EXPIRE_AT_ONCE]:
             updates.append(RemoveSnapshotsUpdate.model_validate({"snapshot-ids": expired}))
         return tuple(updates)
 
@@ -200,17 +205,22 @@ class Draft:
         return frozenset(info.path for info in view.files())
 
 
-def _expired(metadata: TableMetadata, keep: int) -> list[int]:
-    """The oldest snapshots beyond those to keep, a few at a time; none that a branch or tag names.
-
-    The snapshot being made carries all positions and facts, so any older one may go.
-    """
-    excess = len(metadata.snapshots) + 1 - keep
-    if excess <= 0:
-        return []
-    named = {ref.snapshot_id for ref in metadata.refs.values()} | {metadata.current_snapshot_id}
+def expirable(metadata: TableMetadata, keep: int, needed: Collection[int] = ()) -> list[int]:
+    """The oldest snapshots beyond those to keep, oldest first: none that a branch or tag names, that is needed, that
+    brought the present rows, or without which the table's positions could not be found."""
+    spared = {*needed, version_of(metadata), metadata.current_snapshot_id, *carriers(metadata)}
+    spared |= {ref.snapshot_id for ref in metadata.refs.values()}
     oldest = sorted(metadata.snapshots, key=lambda s: s.sequence_number or 0)
-    return [s.snapshot_id for s in oldest if s.snapshot_id not in named][: min(excess, EXPIRE_AT_ONCE)]
+    excess = max(len(oldest) - keep, 0)
+    return [s.snapshot_id for s in oldest if s.snapshot_id not in spared][:excess]
+
+
+def _still(metadata: TableMetadata, wanted: Collection[int]) -> list[int]:
+    """Those of the snapshots to expire that still are there and may go."""
+    if not wanted:
+        return []
+    free = set(expirable(metadata, 0))
+    return [number for number in sorted(wanted) if number in free]
 
 
 def _version(location: str | None) -> int:

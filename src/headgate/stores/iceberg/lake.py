@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from headgate.ports.store import TableView
-from headgate.stores.iceberg.cut import IcebergCut, Storage
+from headgate import crash
+from headgate.ports.store import Cleaned, Debt, TableView
+from headgate.stores.iceberg.clean import Marks, clean, look
+from headgate.stores.iceberg.cut import IcebergCut, IcebergView, Storage
+from headgate.stores.iceberg.draft import expirable
+from headgate.stores.iceberg.leases import Leases
 from headgate.stores.iceberg.local_io import WAREHOUSE, LocalIO
+from headgate.stores.iceberg.past import as_of, history
 from headgate.stores.iceberg.pointers import Pointers
 from headgate.stores.iceberg.publication import IcebergPublication
 from headgate.stores.iceberg.settings import Settings
 from headgate.stores.iceberg.trouble import storage_errors
+
+EXPIRED_TOGETHER = 20  # snapshots in one publication: its cost grows with their number
 
 
 class IcebergLake:
@@ -57,6 +64,66 @@ class IcebergLake:
     def publications(self, limit: int = 100) -> Sequence[Mapping[str, Any]]:
         """The newest publications' records, newest first: id, step, at, tables, and what was noted."""
         return self.pointers.publications(limit)
+
+    def expire(self, table: str, keep: int, needed: Collection[int] = ()) -> int:
+        """Forget the oldest snapshots beyond those to keep, a few in each publication; how many."""
+        done = 0
+        while True:
+            view = self.cut().table(table)
+            old = expirable(view.metadata, keep, needed) if view is not None else []
+            if not old:
+                return done
+            with self.publication("maintain") as publication:
+                publication.expire(table, old[:EXPIRED_TOGETHER])
+                publication.note({"expired": len(old[:EXPIRED_TOGETHER])})
+                publication.commit()
+            crash.point("expire: some snapshots expired")
+            done += len(old[:EXPIRED_TOGETHER])
+
+    def clean(self, keep_s: float, *, dry_run: bool = False) -> Sequence[Cleaned]:
+        """Remove what nobody names; see `clean.clean`."""
+        if not self.settings.warehouse.is_dir():
+            return []
+        with storage_errors(str(self.settings.warehouse)):
+            return clean(self._storage, self.pointers, self.settings.warehouse, keep_s, dry_run=dry_run)
+
+    def debts(self) -> Sequence[Debt]:
+        """What each table drags along."""
+        cut, debts = self.cut(), []
+        for one in look(self._storage, self.pointers, self.settings.warehouse).surveys:
+            view = cut.table(one.table)
+            debts.append(
+                Debt(
+                    one.table,
+                    snapshots=view.snapshots() if view else 0,
+                    history_files=len(one.history),
+                    history_bytes=sum(f.size_bytes for f in one.history),
+                    unnamed_files=len(one.unnamed),
+                    unnamed_bytes=sum(f.size_bytes for f in one.unnamed),
+                    missing=one.missing,
+                )
+            )
+        return debts
+
+    def commits_since_rewrite(self, table: TableView) -> int:
+        """Number of remembered snapshots since files were last rewritten."""
+        return table.commits_since_rewrite() if isinstance(table, IcebergView) else 0
+
+    def left_behind(self) -> bool:
+        """Whether a publication has died and left its lease."""
+        return bool(Leases.read(self.settings.warehouse).dead)
+
+    def cleaned_ago_s(self) -> float | None:
+        """Seconds since the last `clean`; None when there was none."""
+        return Marks(self.settings.warehouse).age_s()
+
+    def history(self, table: str, limit: int = 100) -> Sequence[Mapping[str, Any]]:
+        """The newest changes of a table, newest first."""
+        return history(self._storage, self.pointers, table, limit)
+
+    def as_of(self, moment: str) -> tuple[IcebergCut, Mapping[str, str]]:
+        """All tables as they were at a moment, and those that cannot be shown any more."""
+        return as_of(self._storage, self.pointers, moment)
 
     def scan(self, table: TableView, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """Rows of a table as of its cut, in the table's present columns and types."""

@@ -48,12 +48,20 @@ class Lease:
         os.close(self._file)
 
 
+@dataclass(frozen=True, slots=True)
+class Dead:
+    """What a killed publication left: when it began, and the folders of tables that it was making."""
+
+    modified_s: float
+    folders: list[str]
+
+
 @dataclass(slots=True)
 class Leases:
-    """Publications under way, and those whose process died, with the folders that these were making."""
+    """Publications under way, and those whose process died."""
 
     running: set[str] = field(default_factory=set)
-    dead: dict[str, list[str]] = field(default_factory=dict)
+    dead: dict[str, Dead] = field(default_factory=dict)
 
     @classmethod
     def read(cls, warehouse: Path) -> Leases:
@@ -78,7 +86,8 @@ class Leases:
             if path.name.endswith(_BORN):
                 self.running.add(publication)  # perhaps between its two first steps
             else:
-                self.dead[publication] = path.read_text("utf-8").split("\n")[:-1]
+                folders = path.read_text("utf-8").split("\n")[:-1]
+                self.dead[publication] = Dead(os.fstat(handle).st_mtime, folders)
         finally:
             os.close(handle)
 

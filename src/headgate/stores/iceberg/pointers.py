@@ -10,7 +10,7 @@ Nothing here imports PyIceberg or PyArrow: a run that finds nothing to do needs 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -106,6 +106,18 @@ class Entry:
     step: str
     record: Mapping[str, Any]
     tables: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of the journal as it stands there; `number` is the order of the publications."""
+
+    number: int
+    id: str
+    at: str
+    step: str
+    record: Mapping[str, Any]
+    tables: Mapping[str, str]
 
 
 class Transaction:
@@ -250,6 +262,25 @@ class Pointers:
                 return {}
             raise self.database.translate(error) from error
 
+    def settled(self) -> dict[str, str]:
+        """All pointers when no publication is between its last step and its end: none in doubt can land any more."""
+        with self.connection() as connection:
+            self.database.begin(connection, self.name)
+            found = self.select(connection)
+            self.run(connection, "ROLLBACK")
+        return found
+
+    def landed(self, publications: Collection[str]) -> set[str]:
+        """Those of the publications that are in the journal."""
+        found: set[str] = set()
+        wanted = sorted(publications)
+        for start in range(0, len(wanted), 500):
+            some = wanted[start : start + 500]
+            marks = ", ".join("?" for _ in some)
+            rows = self.query(f"SELECT id FROM headgate_publications WHERE id IN ({marks})", some)
+            found.update(row[0] for row in rows)
+        return found
+
     def make(self) -> None:
         """Make the catalog and its tables where they are missing."""
         if self._made():
@@ -315,6 +346,16 @@ class Pointers:
             ) from error
         if not landed:
             raise self.database.translate(cause) from cause
+
+    def lines(self, table: str | None = None) -> list[Line]:
+        """The whole journal, or the lines that name a table, oldest first."""
+        rows = self.query(
+            "SELECT number, id, at, step, record, tables FROM headgate_publications"
+            " WHERE catalog_name = ? ORDER BY number",
+            (self.name,),
+        )
+        told = (Line(n, i, at, step, json.loads(record), json.loads(tables)) for n, i, at, step, record, tables in rows)
+        return [line for line in told if table is None or table in line.tables]
 
     def publications(self, limit: int) -> list[dict[str, Any]]:
         """The newest journal lines, newest first."""

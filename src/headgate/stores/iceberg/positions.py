@@ -123,6 +123,19 @@ def _walk(metadata: Any, snapshot_id: int | None) -> tuple[State | None, Any]:
     return None, last
 
 
+def carriers(metadata: Any) -> list[int]:
+    """The snapshots from the current one back to the newest that carries positions and facts."""
+    found = []
+    by_id = {s.snapshot_id: s for s in metadata.snapshots}
+    snapshot_id = metadata.current_snapshot_id
+    while snapshot_id is not None and (snapshot := by_id.get(snapshot_id)) is not None:
+        found.append(snapshot_id)
+        if State.of_summary(_summary(snapshot)) is not None:
+            break
+        snapshot_id = snapshot.parent_snapshot_id
+    return found
+
+
 def find(metadata: Any, older: Callable[[str], Any | None], table: str) -> State:
     """The state at a table's current snapshot.
 

@@ -7,7 +7,7 @@ import random
 import shutil
 import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -150,6 +150,10 @@ class IcebergPublication:
     def _live(self, table: str) -> Sequence[FileInfo]:
         view = self._cut.table(table) if self._cut is not None else None
         return view.files() if view is not None else ()
+
+    def expire(self, table: str, snapshots: Collection[int]) -> None:
+        """Forget snapshots, those that may go at the commit; see `draft.expirable`."""
+        self._existing(table).expired.update(snapshots)
 
     def clear(self, table: str) -> None:
         """Take all live data files out, whichever they are at the commit; with `expect`, those of known rows."""
