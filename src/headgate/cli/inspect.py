@@ -24,10 +24,19 @@ def status(arguments: argparse.Namespace) -> int:
         return 0
     show.table(
         "tables",
-        ["table", "rows", "files", "MiB", "snapshots"],
-        [[t["table"], t["rows"], t["files"], round(t["bytes"] / 2**20, 1), t["snapshots"]] for t in found["tables"]],
-        right=["rows", "files", "MiB", "snapshots"],
+        ["table", "rows", "files", "MiB", "snapshots", "small files", "history MiB", "left-over MiB"],
+        [
+            [
+                *(t["table"], t["rows"], t["files"], _mib(t["bytes"]), t["snapshots"], t["small_files"]),
+                *(_mib(t["history_bytes"]), _mib(t["unnamed_bytes"])),
+            ]
+            for t in found["tables"]
+        ],
+        right=["rows", "files", "MiB", "snapshots", "small files", "history MiB", "left-over MiB"],
     )
+    for one in found["tables"]:
+        for path in one["missing_files"][:3]:
+            show.line(f"{one['table']}: DAMAGED: {path} is gone, and the table needs it")
     for one in found["datasets"]:
         late = (
             f"{one['pending']:,} bronze rows wait for a verdict"
@@ -47,6 +56,10 @@ def status(arguments: argparse.Namespace) -> int:
     for one in found["served"]:
         show.line(f"{one['outlet']}: {one['state']}" + (f"; {one['error']}" if one["error"] else ""))
     return 0
+
+
+def _mib(size_bytes: int) -> float:
+    return round(size_bytes / 2**20, 1)
 
 
 def audit(arguments: argparse.Namespace) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict
 from typing import Any
 
 from headgate.cli import show
@@ -20,7 +19,7 @@ def maintain(arguments: argparse.Namespace) -> int:
         verbs = [arguments.verb] if arguments.verb else []
         kept = keep(project, verbs, arguments.table, dry_run=arguments.dry_run)
     if arguments.json:
-        show.document(asdict(kept))
+        show.document(kept.as_dict())
         return 0
     for one in kept.compacted:
         show.line(

@@ -62,7 +62,7 @@ def run(
     opens gold again after a run past its error budget.
     Raises whatever stopped the run: see headgate.errors; steps that were published before it stay.
     """
-    this = new_run(tell)
+    begun, this = time.perf_counter(), new_run(tell)
     record = RunRecord(this.id, this.at.isoformat(), list(selections), headgate.__version__)
     with recorded(project, record, this):
         chosen = chosen_nodes(project, selections)
@@ -76,6 +76,8 @@ def run(
             _gold(project, models, this, record, full_refresh)
         if any(c.startswith("serve.") for c in chosen):
             _serve(project, chosen, this, record)
+        if record.moved and project.settings.upkeep.automatic:
+            _tend(project, record, time.perf_counter() - begun)
     return record
 
 
@@ -113,6 +115,14 @@ def chosen_models(project: Workspace, chosen: Collection[str]) -> list[Model]:
     if not any(name.startswith("gold.") for name in chosen):
         return []
     return [m for m in project.models if m.table in chosen]
+
+
+def _tend(project: Workspace, record: RunRecord, ran_s: float) -> None:
+    from headgate.runtime.upkeep import tend
+
+    kept = tend(project, ran_s)
+    if kept.moved or kept.error:
+        record.upkeep = kept.as_dict()
 
 
 def peak_rss_mib() -> float:

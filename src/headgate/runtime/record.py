@@ -54,6 +54,7 @@ class RunRecord:
     models_partly: dict[str, int] = field(default_factory=dict)  # incremental model -> values rebuilt
     tests: list[dict[str, Any]] = field(default_factory=list)
     served: list[dict[str, Any]] = field(default_factory=list)  # one for each table and target
+    upkeep: dict[str, Any] | None = None  # what was compacted, expired and cleaned within the run
     error: dict[str, str | None] | None = None
 
     def as_dict(self) -> dict[str, Any]:
@@ -143,6 +144,7 @@ def record_schema() -> dict[str, Any]:
         "models_partly": counts,
         "tests": objects,
         "served": objects,
+        "upkeep": {"type": ["object", "null"]},
         "error": {"type": ["object", "null"]},
     }
     return {

@@ -9,7 +9,9 @@ from headgate.contract.model import Dataset
 from headgate.contract.to_sql import quote
 from headgate.errors import HeadgateError
 from headgate.ports.source import Tells
+from headgate.ports.store import Keeps
 from headgate.runtime.outlets import state_of_outlets
+from headgate.steps.compact import Sizes, small_files
 from headgate.steps.refine import HOLD, pending
 
 if TYPE_CHECKING:
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
 def status_of(project: Workspace) -> dict[str, Any]:
     """Everything `headgate status` shows, JSON-safe. A source that does not answer is reported, not raised."""
     cut = project.lake.cut()
+    lake, upkeep = project.lake, project.settings.upkeep
+    debts = {one.table: one for one in lake.debts()} if isinstance(lake, Keeps) and cut.names() else {}
+    sizes = Sizes(upkeep.target_mib * 2**20, upkeep.fan)
     tables = []
     for name in cut.names():
         view = cut.table(name)
@@ -32,6 +37,11 @@ def status_of(project: Workspace) -> dict[str, Any]:
                 "files": len(files),
                 "bytes": sum(f.size_bytes for f in files),
                 "snapshots": view.snapshots(),
+                "small_files": small_files(files, sizes),
+                "history_bytes": debts[name].history_bytes if name in debts else 0,
+                "unnamed_files": debts[name].unnamed_files if name in debts else 0,
+                "unnamed_bytes": debts[name].unnamed_bytes if name in debts else 0,
+                "missing_files": list(debts[name].missing) if name in debts else [],
             }
         )
     return {

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from headgate import crash
 from headgate.errors import FixInputError, HeadgateError
@@ -32,6 +33,10 @@ class Kept:
     cleaned: list[Cleaned] = field(default_factory=list)
     seconds: float = 0.0
     error: dict[str, str | None] | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-safe values."""
+        return asdict(self)
 
     @property
     def moved(self) -> bool:
@@ -74,24 +79,31 @@ def tend(project: Workspace, ran_s: float) -> Kept:
     begun, settings, kept = time.monotonic(), project.settings.upkeep, Kept()
     budget_s = max(ran_s * settings.share, LEAST_S)
     until = begun + budget_s
-    try:
-        lake, keep_s = _keeps(project), settings.keep_hours * 3600
-        cut = project.lake.cut()
-        for name in cut.names():
+    lake, cut = _keeps(project), project.lake.cut()
+    for name in cut.names():
+        if time.monotonic() >= until:
+            break
+        with _noted(kept):
             view = cut.table(name)
-            if view is None or time.monotonic() >= until:
-                continue
-            if lake.commits_since_rewrite(view) >= settings.fan:
+            if view is not None and lake.commits_since_rewrite(view) >= settings.fan:
                 _compact(project, cut, name, kept, until=until, batch_bytes=int(budget_s * BYTES_PER_S))
-            if view.snapshots() > settings.snapshots * 1.5:
+            if view is not None and view.snapshots() > settings.snapshots * 1.5:
                 _expire(project, name, kept)
-        ago_s = lake.cleaned_ago_s()
+    with _noted(kept):
+        ago_s, keep_s = lake.cleaned_ago_s(), settings.keep_hours * 3600
         if (kept.expired or lake.left_behind()) and (ago_s is None or ago_s >= keep_s / 8):
             kept.cleaned = list(lake.clean(keep_s))
-    except HeadgateError as error:
-        kept.error = error.as_dict()
     kept.seconds = round(time.monotonic() - begun, 3)
     return kept
+
+
+@contextmanager
+def _noted(kept: Kept) -> Iterator[None]:
+    """An error of upkeep is noted; the next table has its turn."""
+    try:
+        yield
+    except HeadgateError as error:
+        kept.error = error.as_dict()
 
 
 def _keeps(project: Workspace) -> Keeps:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from headgate import crash
 from headgate.errors import CommitConflict, FixInputError
 from headgate.ports.engine import Engine, Output, Rewrites
-from headgate.ports.store import FileInfo, Lake, TableView
+from headgate.ports.store import FileInfo, Keeps, Lake, TableView
 
 FULL = 0.5  # of the target: a file of that size is left alone
 TRIES = 5  # how often a table that others change is tried
@@ -138,13 +138,27 @@ def compact(
             if not _publish(view, groups, lake, engine, done):
                 break
             tries = 0
-        except CommitConflict:
+        except (CommitConflict, FileNotFoundError) as cause:
+            if isinstance(cause, FileNotFoundError):
+                _check_there(table, lake, cause)
             done.conflicts += 1
             tries, bound = tries + 1, judged
             if tries >= TRIES:
                 done.gave_up = True
                 break
     return done
+
+
+def _check_there(table: str, lake: Lake, cause: FileNotFoundError) -> None:
+    """A file that was read is gone: let go of by others meanwhile, which is no harm, or lost."""
+    for debt in lake.debts() if isinstance(lake, Keeps) else ():
+        if debt.table == table and debt.missing:
+            raise FixInputError(
+                f"a file that the table needs is gone: {debt.missing[0]}",
+                where=table,
+                hint="bring it back, or roll the table back to a snapshot without it; headgate status lists all",
+                stage="maintain",
+            ) from cause
 
 
 def _plan(view: TableView, sizes: Sizes, bound: int | None, *, everything: bool) -> list[list[FileInfo]]:

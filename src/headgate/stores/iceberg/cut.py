@@ -142,20 +142,23 @@ class IcebergView:
 
     def changes(self, since_snapshot_id: int) -> tuple[Sequence[str], Sequence[str]] | None:
         """Paths added and removed since a snapshot; None when it has expired. Snapshots that only rewrote files are
-        stepped over: what they took over had been added before, and may be removed after under its new name."""
-        added: set[str] = set()
-        removed: set[str] = set()
-        now = self.metadata.current_snapshot()
-        snapshot = now
+        stepped over, unless rows have been taken from a file that one of them wrote."""
+        since = self.metadata.snapshot_by_id(since_snapshot_id)
+        now = last = snapshot = self.metadata.current_snapshot()
+        added, removed, taken, written = (set[str]() for _ in range(4))
         while snapshot is not None and snapshot.snapshot_id != since_snapshot_id:
             parent = self._parent(snapshot)
-            if snapshot.summary is not None and VERSION in snapshot.summary.additional_properties:
-                self._difference(snapshot, now, added, removed)
-                now = parent
+            if parent is not None and snapshot.summary and VERSION in snapshot.summary.additional_properties:
+                self._difference(snapshot, last, added, removed)
+                self._difference(parent, snapshot, written, taken)
+                last = parent
             snapshot = parent
-        if snapshot is None:
+        if since is None or snapshot is None:
             return None
-        self._difference(snapshot, now, added, removed)
+        self._difference(since, last, added, removed)
+        if removed & written:
+            added, removed = set(), set()
+            self._difference(since, now, added, removed)
         return sorted(added - removed), sorted(removed - added)
 
     def _parent(self, snapshot: Snapshot) -> Snapshot | None:

@@ -206,9 +206,9 @@ class Draft:
 
 
 def expirable(metadata: TableMetadata, keep: int, needed: Collection[int] = ()) -> list[int]:
-    """The oldest snapshots beyond those to keep, oldest first: none that a branch or tag names, that is needed, that
-    brought the present rows, or without which the table's positions could not be found."""
-    spared = {*needed, version_of(metadata), metadata.current_snapshot_id, *carriers(metadata)}
+    """The oldest snapshots beyond those to keep, oldest first: none that a branch or tag names, that is needed, or
+    without which the table's positions could not be found."""
+    spared = {*needed, metadata.current_snapshot_id, *carriers(metadata)}
     spared |= {ref.snapshot_id for ref in metadata.refs.values()}
     oldest = sorted(metadata.snapshots, key=lambda s: s.sequence_number or 0)
     excess = max(len(oldest) - keep, 0)
