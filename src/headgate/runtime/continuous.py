@@ -123,6 +123,10 @@ class Conductor:
         if models or any(flow.dataset.checks for flow in self.flows):
             self._builder = Builder(self.project, self.flows, models, self.run, self.stop)
             stages.append(self._builder)
+        if self.project.settings.upkeep.automatic and self.flows:
+            from headgate.runtime.keeper import Keeper
+
+            stages.append(Keeper(self.project, self.flows, self.stop))
         return stages
 
     def _open_gold(self, flow: Flow, *, accept: bool) -> None:

@@ -1,0 +1,48 @@
+"""The upkeep's stage of a run that goes on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from threading import Event
+from typing import TYPE_CHECKING
+
+from headgate.runtime.flow import Flow
+from headgate.runtime.upkeep import tend
+
+if TYPE_CHECKING:
+    from headgate.runtime.workspace import Workspace
+
+EVERY_S = 2.0  # between two looks
+
+
+class Keeper:
+    """Upkeep beside the other stages, in its share of the time that passes; what is left waits for the next turn."""
+
+    step = "maintain"
+    subject = "lake"
+
+    def __init__(self, project: Workspace, flows: Sequence[Flow], stop: Event) -> None:
+        self.project, self.flows, self.stop = project, flows, stop
+        self._since = time.monotonic()
+        self._seen = 0
+
+    def over(self) -> bool:
+        """At once after a stop."""
+        return self.stop.is_set()
+
+    def turn(self) -> None:
+        """Wait, then tend the tables if any has moved."""
+        moved = sum(flow.mark + flow.moved for flow in self.flows)
+        if self.stop.wait(EVERY_S) or moved == self._seen:
+            return
+        now = time.monotonic()
+        kept = tend(self.project, now - self._since)
+        self._since, self._seen = now, moved
+        if kept.moved and self.flows:
+            self.flows[0].meter.observe(
+                "headgate_step_seconds", [(kept.seconds, 1)], dataset=self.subject, step=self.step
+            )
+
+    def reset(self) -> None:
+        """Nothing is kept between turns but the tables."""
