@@ -1,0 +1,94 @@
+"""A contract that keeps versions and takes deletes: runs, audit, another reader, and the same from bronze anew."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from contextlib import closing
+
+import pytest
+
+from e2e.command import good
+from rigs import iceberg_reader
+
+CONTRACT = """\
+apiVersion: v3.2.0
+kind: DataContract
+id: shop.items
+name: items
+version: 1.0.0
+status: draft
+servers: [{server: drop, type: local, path: 'in/*.ndjson', format: ndjson}]
+schema:
+  - name: items
+    properties:
+      - {name: id, logicalType: string, primaryKey: true, primaryKeyPosition: 1, required: true}
+      - {name: at, logicalType: timestamp, required: true}
+      - {name: shelf, logicalType: string, partitioned: true}
+      - {name: payload, logicalType: string}
+      - {name: digest, logicalType: string}
+      - {name: op, logicalType: string}
+    customProperties:
+      - {property: headgate.order, value: [at]}
+      - {property: headgate.history, value: HISTORY}
+      - {property: headgate.operation, value: {field: op, delete: [d]}}
+      - {property: headgate.checksum, value: {field: digest, of: payload}}
+"""
+DAYS = [
+    [("a", 1, "top", "x", "c"), ("b", 1, "top", "y", "c"), ("c", 1, "low", "z", "c")],
+    [("a", 5, "low", "x2", "u"), ("b", 4, "top", None, "d"), ("a", 5, "low", "x2", "u")],
+    [("a", 3, "top", "x1", "u"), ("b", 2, "top", "late", "u"), ("c", 2, "low", "WRONG", "u")],
+    [("b", 6, "low", "again", "c"), ("c", 9, "low", None, "d")],
+]
+SILVER = {
+    "latest": [("a", "05", None, "low", "x2"), ("b", "06", None, "low", "again")],
+    "scd2": [
+        ("a", "01", "03", "top", "x"), ("a", "03", "05", "top", "x1"), ("a", "05", None, "low", "x2"),
+        ("b", "01", "02", "top", "y"), ("b", "02", "04", "top", "late"), ("b", "06", None, "low", "again"),
+        ("c", "01", "09", "low", "z"),
+    ],
+}  # fmt: skip
+VERDICTS = {
+    "latest": {"accepted": 5, "duplicate": 1, "superseded": 2, "quarantined": 1, "dropped": 0, "deleted": 2},
+    "scd2": {"accepted": 7, "duplicate": 1, "superseded": 0, "quarantined": 1, "dropped": 0, "deleted": 2},
+}
+
+
+def line(key, day, shelf, payload, op):
+    digest = hashlib.sha256(payload.encode()).hexdigest() if payload else None
+    if payload == "WRONG":
+        digest = hashlib.sha256(b"right").hexdigest()
+    at = f"2026-01-{day:02}T00:00:00"
+    return json.dumps({"id": key, "at": at, "shelf": shelf, "payload": payload, "digest": digest, "op": op})
+
+
+def rows_of(folder, history):
+    ends = "strftime(valid_to, '%d')" if history == "scd2" else "NULL"
+    sql = f"select id, strftime(i.at, '%d'), {ends}, shelf, payload from items i order by 1, 2"
+    with closing(sqlite3.connect(folder / ".headgate" / "lake" / "catalog.db")) as catalog:
+        pointers = "select metadata_location from iceberg_tables where table_namespace = 'silver'"
+        (metadata,) = catalog.execute(pointers).fetchone()
+    (rows,) = iceberg_reader.ask({"items": metadata}, sql)
+    return [tuple(row) for row in rows]
+
+
+@pytest.mark.parametrize("history", ["latest", "scd2"])
+def test_versions_deletes_and_late_changes_stand_in_silver_and_balance(tmp_path, history):
+    (tmp_path / "contracts").mkdir()
+    (tmp_path / "in").mkdir()
+    (tmp_path / "contracts" / "items.odcs.yaml").write_text(CONTRACT.replace("HISTORY", history))
+    (tmp_path / "headgate.yaml").write_text("datasets: {items: {}}\n")
+    counts = dict.fromkeys(VERDICTS[history], 0)
+    for number, day in enumerate(DAYS):
+        (tmp_path / "in" / f"{number}.ndjson").write_text("".join(line(*row) + "\n" for row in day))
+        (items,) = good("run", project=tmp_path)["datasets"]
+        counts = {verdict: rows + items["verdicts"][verdict] for verdict, rows in counts.items()}
+        (account,) = good("audit", "--deep", project=tmp_path)
+        assert (account["state"], account["findings"]) == ("balanced", [])
+    assert counts == VERDICTS[history]
+    assert rows_of(tmp_path, history) == SILVER[history]
+    good("run", "--full-refresh", project=tmp_path)
+    assert rows_of(tmp_path, history) == SILVER[history]
+    (account,) = good("audit", "--deep", project=tmp_path)
+    assert account["state"] == "balanced"
