@@ -462,3 +462,78 @@ def test_a_bad_url_is_not_shown():
     with pytest.raises(FixInputError) as told:
         open_sink("postgres//me:s3cret@host", {}, TableSpec("silver.t", pa.schema([("v", pa.int64())])))
     assert "s3cret" not in str(told.value) + repr(told.value.__cause__) + str(told.value.hint)
+
+
+def moments(*texts):
+    return pa.array([dt.datetime.fromisoformat(t).replace(tzinfo=UTC) for t in texts], pa.timestamp("us", tz="UTC"))
+
+
+def serve_divided(database, rows, **more):
+    """Serve rows of `id` and `at`, divided by months of `at`."""
+    fields = [pa.field("id", pa.int64(), nullable=False), pa.field("at", pa.timestamp("us", tz="UTC"), nullable=False)]
+    before, to, removed = more.pop("before", None), more.pop("to", "1"), more.pop("removed", None)
+    columns = {"id": rows[0], "at": moments(*rows[1]), **({REMOVED: removed} if removed else {})}
+    sink = open_sink(
+        database.url, {"mode": "upsert", "time": "at", **more}, TableSpec("silver.t", pa.schema(fields), key=("id",))
+    )
+    start = Position({"p": before}) if before else Position.start()
+    try:
+        return sink.commit("s", [Batch(pa.RecordBatch.from_pydict(columns), start, Position({"p": to}))])
+    finally:
+        sink.close()
+
+
+def pieces_of(database):
+    sql = "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'silver.t'::regclass ORDER BY 1"
+    return [name.removeprefix("silver.") for (name,) in database.run(sql)]
+
+
+def test_a_table_divided_in_time_gets_its_partitions_as_rows_come(database):
+    serve_divided(database, ([1, 2, 3], ["2026-01-31 23:59:59.999999", "2026-02-01", "1999-12-31"]))
+    assert pieces_of(database) == ["t_1999_12", "t_2026_01", "t_2026_02"]
+    # Row 2 moves to another month, row 3 goes, row 4 comes.
+    rows = ([2, 3, 4], ["2026-03-05", "1999-12-31", "2026-01-02"])
+    serve_divided(database, rows, before="1", to="2", removed=[False, True, False])
+    assert database.run("SELECT id, tableoid::regclass::text FROM silver.t ORDER BY id") == [
+        (1, "silver.t_2026_01"),
+        (2, "silver.t_2026_03"),
+        (4, "silver.t_2026_01"),
+    ]
+    with pytest.raises(psycopg2.errors.UniqueViolation):
+        database.run("INSERT INTO silver.t SELECT * FROM silver.t WHERE id = 1")
+
+
+def test_old_partitions_are_dropped_where_that_is_asked_for(database):
+    serve_divided(database, ([1, 2], ["2001-01-01", "2400-01-01"]), drop_after="1 month", chunk="year")
+    assert pieces_of(database) == ["t_2400"]
+    assert database.run("SELECT id FROM silver.t") == [(2,)]
+
+
+def test_a_table_that_is_not_divided_is_named_when_it_should_be(database):
+    fields = pa.schema(
+        [pa.field("id", pa.int64(), nullable=False), pa.field("at", pa.timestamp("us", tz="UTC"), nullable=False)]
+    )
+    sink = open_sink(database.url, {"mode": "upsert"}, TableSpec("silver.t", fields, key=("id",)))
+    rows = pa.RecordBatch.from_pydict({"id": [1], "at": moments("2026-01-01")})
+    sink.commit("s", [Batch(rows, Position.start(), Position({"p": "1"}))])
+    sink.close()
+    with pytest.raises(BreakingChangeError, match="not divided by at"):
+        serve_divided(database, ([2], ["2026-01-01"]), before="1", to="2", removed=[False])
+
+
+def test_moments_that_no_partition_can_begin_with_are_named(database):
+    first = pa.array([-63_510_000_000_000_000]).view(pa.timestamp("us", tz="UTC"))
+    fields = pa.schema([pa.field("at", pa.timestamp("us", tz="UTC"), nullable=False)])
+    sink = open_sink(database.url, {"mode": "append", "time": "at"}, TableSpec("silver.t", fields))
+    rows = pa.RecordBatch.from_arrays([first], schema=fields)
+    with pytest.raises(FixInputError, match="no moment to divide"):
+        sink.commit("s", [Batch(rows, Position.start(), Position({"p": "1"}))])
+    sink.close()
+
+
+def test_indexes_that_are_asked_for_are_made(database):
+    serve(database, {"a": [1], "b": ["x"]}, indexes=["a", ["b", "a"]])
+    found = database.run("SELECT indexdef FROM pg_indexes WHERE schemaname = 'silver' AND tablename = 't' ORDER BY 1")
+    assert [row[0].rpartition("USING ")[2] for row in found] == ["btree (a)", "btree (b, a)"]
+    with pytest.raises(FixInputError, match="indexes names 'nope'"):
+        serve(database, {"a": [1]}, indexes=["nope"])

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import secrets
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
-
-import pyarrow as pa
 
 from headgate import crash
 from headgate.contract.to_sql import quote
 from headgate.errors import FixInputError, HeadgateError, OutcomeUnknownError, StalePosition
-from headgate.ports.batch import REMOVED, Batch, Position, Stretch
+from headgate.ports.batch import Batch, Position, Stretch
 from headgate.ports.store import TableSpec
 from headgate.stores import postgres_tables as tables
-from headgate.stores.postgres_binary import HEAD, TAIL, RowEncoder
-from headgate.stores.postgres_copy import copy_in
+from headgate.stores.postgres_load import Load, Place
 from headgate.stores.postgres_session import Target, end, run
+from headgate.stores.postgres_time import Division
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection
@@ -33,12 +30,19 @@ class Settings:
 
     `mode` append, upsert or replace. `schema` of the target table, by default the layer's name. `nul` says what becomes
     of a NUL character in a text, which PostgreSQL cannot hold: refuse, or replace (by U+2400); quarantine, which keeps
-    the bytes as well, replaces by default. `lock_timeout` and `connect_timeout` in seconds.
+    the bytes as well, replaces by default. `time` names the column that divides the table (see postgres_time), in
+    pieces of a `chunk` (day, month, year); `compress_after` and `drop_after` are ages such as `7 days`. `indexes` lists
+    columns, or lists of them, besides the key. `lock_timeout` and `connect_timeout` in seconds.
     """
 
     mode: str = "append"
     schema: str = ""
     nul: str = ""
+    time: str = ""
+    chunk: str = ""
+    compress_after: str = ""
+    drop_after: str = ""
+    indexes: tuple[tuple[str, ...], ...] = ()
     lock_timeout: float = 60.0
     connect_timeout: int = 10
 
@@ -55,31 +59,56 @@ class Settings:
         layer, _, _ = table.partition(".")
         nul = given.get("nul") or ("replace" if layer == "quarantine" else "refuse")
         if nul not in ("refuse", "replace"):
-            raise FixInputError(f"nul is {nul!r}", hint="refuse or replace", stage="serve")
+            raise FixInputError(f"nul is {nul!r}", where=table, hint="refuse or replace", stage="serve")
         try:
             lock, wait = float(given.get("lock_timeout", 60)), int(given.get("connect_timeout", 10))
         except (TypeError, ValueError) as cause:
-            raise FixInputError("a timeout is no number of seconds", stage="serve") from cause
-        return cls(str(given.get("mode") or "append"), str(given.get("schema") or layer), nul, lock, wait)
+            raise FixInputError("a timeout is no number of seconds", where=table, stage="serve") from cause
+        indexes = tuple((one,) if isinstance(one, str) else tuple(map(str, one)) for one in given.get("indexes") or ())
+        ours = {"mode": str(given.get("mode") or "append"), "schema": str(given.get("schema") or layer), "nul": nul}
+        return cls(**{**given, **ours, "lock_timeout": lock, "connect_timeout": wait, "indexes": indexes})
+
+    def place(self, spec: TableSpec) -> Place:
+        """The table as it should be there. FixInputError for what PostgreSQL cannot be asked for."""
+        short = spec.name.partition(".")[2] or spec.name
+        if short == tables.POSITIONS:
+            raise FixInputError(f"no table can be served as {short}", where=spec.name, stage="serve")
+        for name in (name for columns in self.indexes for name in columns):
+            if name not in spec.schema.names:
+                known = ", ".join(spec.schema.names)
+                raise FixInputError(
+                    f"indexes names {name!r}, which is no column",
+                    where=spec.name,
+                    hint=f"columns: {known}",
+                    stage="serve",
+                )
+        return Place(
+            schema=self.schema,
+            short=short,
+            spec=spec,
+            columns=tuple(tables.columns_of(spec)),
+            keyed=bool(spec.key) and self.mode != "append",
+            division=Division.of(
+                {f: getattr(self, f) for f in ("time", "chunk", "compress_after", "drop_after")}, spec
+            ),
+            indexes=self.indexes,
+            replace_nul=self.nul == "replace",
+        )
 
 
 def open_sink(target: str, options: Mapping[str, Any], spec: TableSpec) -> PostgresSink:
     """A table in the PostgreSQL at this URL. Connects at the first question."""
     settings = Settings.of(options, spec.name)
-    return PostgresSink(Target(target, settings.connect_timeout), settings, spec)
+    return PostgresSink(Target(target, settings.connect_timeout), settings.place(spec), settings.lock_timeout)
 
 
 class PostgresSink:
     """One table (ports.store.Sink). Its positions are rows of `headgate_positions` in the same schema."""
 
-    def __init__(self, target: Target, settings: Settings, spec: TableSpec) -> None:
-        self.target, self.settings, self.spec = target, settings, spec
-        self.short = spec.name.partition(".")[2] or spec.name
-        if self.short == tables.POSITIONS:
-            raise FixInputError(f"no table can be served as {self.short}", where=spec.name, stage="serve")
-        self.table = tables.name_of(settings.schema, self.short)
-        self.positions = tables.name_of(settings.schema, tables.POSITIONS)
-        self.columns = tables.columns_of(spec)
+    def __init__(self, target: Target, place: Place, lock_timeout_s: float) -> None:
+        self.target, self.place, self.lock_timeout_s = target, place, lock_timeout_s
+        self.table = place.name
+        self.positions = tables.name_of(place.schema, tables.POSITIONS)
         self._connection: connection | None = None
 
     def position(self, stream: str) -> Position:
@@ -112,7 +141,7 @@ class PostgresSink:
         if self._connection is None or self._connection.closed:
             self._connection = self.target.connect()
             with self.target.translated():
-                run(self._connection, f"SET lock_timeout = {max(1, int(self.settings.lock_timeout * 1000))}")
+                run(self._connection, f"SET lock_timeout = {max(1, int(self.lock_timeout_s * 1000))}")
                 self._connection.commit()
         return self._connection
 
@@ -133,8 +162,9 @@ class PostgresSink:
         stretch = Stretch(batches)
         try:
             self._prepare(opened, stream)  # 1
-            load = _Load(self, opened, whole=whole)
-            rows = load.copy(stretch.rows())  # 2
+            load = Load(self.place, opened, whole=whole)
+            with self.target.translated(self.table):
+                rows = load.copy(stretch.rows())  # 2
             if stretch.start is None or stretch.end is None:
                 opened.rollback()
                 return 0
@@ -173,11 +203,11 @@ class PostgresSink:
 
     def _shaping(self, opened: connection) -> list[str]:
         """SQL that makes what is missing around the rows."""
-        schema, positions = tables.exists(opened, self.settings.schema)
+        schema, positions = tables.exists(opened, self.place.schema)
         held = tables.look(opened, self.table)
-        found = [] if schema else [f"CREATE SCHEMA {quote(self.settings.schema)}"]
-        found += [] if positions else [tables.positions_sql(self.settings.schema)]
-        return found + ([] if held is None else tables.evolve(self.table, held, self.columns))
+        found = [] if schema else [f"CREATE SCHEMA {quote(self.place.schema)}"]
+        found += [] if positions else [tables.positions_sql(self.place.schema)]
+        return found + ([] if held is None else tables.evolve(self.table, held, self.place.columns))
 
     def _has_rows(self, opened: connection) -> bool:
         return bool(run(opened, f"SELECT EXISTS (SELECT FROM {self.table})")[0][0][0])
@@ -239,82 +269,3 @@ class PostgresSink:
             hint="run again when it answers: the position there tells whether the rows have landed",
             stage="serve",
         )
-
-
-class _Load:
-    """The rows of one commit on their way into the table."""
-
-    def __init__(self, sink: PostgresSink, opened: connection, *, whole: bool) -> None:
-        self.sink, self.opened, self.whole = sink, opened, whole
-        self.keyed = bool(sink.spec.key) and sink.settings.mode != "append"
-        self.new = False  # the rows stand in a table that is to become the served one
-        self.into = ""
-        self.removals = False
-
-    def copy(self, batches: Iterator[pa.RecordBatch]) -> int:
-        """Send all rows; their number."""
-        first = next(batches, None)
-        if first is None:
-            return 0
-        sink, count = self.sink, 0
-        with sink.target.translated(sink.table):
-            self._begin(first.schema)
-        encoder = RowEncoder(first.schema, sink.spec.name, replace_nul=sink.settings.nul == "replace")
-
-        def chunks() -> Iterator[bytes]:
-            nonlocal count
-            yield HEAD
-            batch: pa.RecordBatch | None = first
-            while batch is not None:
-                count += batch.num_rows
-                yield from encoder.encode(batch)
-                batch = next(batches, None)
-            yield TAIL
-
-        freeze = ", FREEZE" if self.new else ""
-        sql = f"COPY {self.into} ({tables.names(first.schema.names)}) FROM STDIN (FORMAT binary{freeze})"
-        with sink.target.translated(sink.table):
-            copy_in(self.opened, sql, chunks())
-        return count
-
-    def _begin(self, schema: pa.Schema) -> None:
-        sink = self.sink
-        self.removals = REMOVED in schema.names
-        there = tables.look(self.opened, sink.table) is not None
-        if there and not self.removals and not self.keyed and not self.whole:
-            self.into = sink.table  # nothing to compare with
-            return
-        if not there:
-            self.new = True
-            self.into = tables.name_of(sink.settings.schema, f"headgate_{secrets.token_hex(8)}")
-            run(self.opened, tables.create(self.into, sink.columns))
-            return
-        self.into = f"pg_temp.{quote('headgate_rows')}"
-        removed = f", {quote(REMOVED)} boolean NOT NULL" if self.removals else ""
-        listed = ", ".join(f"{quote(c.name)} {c.type}" for c in sink.columns)
-        run(self.opened, f"CREATE TEMP TABLE headgate_rows ({listed}{removed}) ON COMMIT DROP")
-
-    def take_effect(self) -> None:
-        """Step 4: what was copied becomes what the table holds."""
-        sink, table = self.sink, self.sink.table
-        if self.new:
-            run(self.opened, f"ALTER TABLE {self.into} RENAME TO {quote(sink.short)}")
-            for sql in tables.finish(table, sink.spec, keyed=self.keyed):
-                run(self.opened, sql)
-            return
-        if self.into == table:
-            return
-        if self.whole:
-            run(self.opened, f"DELETE FROM {table}")
-        if self.removals:
-            same = " AND ".join(f"t.{quote(k)} = s.{quote(k)}" for k in sink.spec.key)
-            run(self.opened, f"DELETE FROM {table} t USING {self.into} s WHERE s.{quote(REMOVED)} AND {same}")
-        listed = tables.names([c.name for c in sink.columns])
-        kept = f" WHERE NOT {quote(REMOVED)}" if self.removals else ""
-        sql = f"INSERT INTO {table} ({listed}) SELECT {listed} FROM {self.into}{kept}"
-        if self.keyed and not self.whole:
-            set_ = ", ".join(
-                f"{quote(c.name)} = excluded.{quote(c.name)}" for c in sink.columns if c.name not in sink.spec.key
-            )
-            sql += f" ON CONFLICT ({tables.names(sink.spec.key)}) DO " + (f"UPDATE SET {set_}" if set_ else "NOTHING")
-        run(self.opened, sql)

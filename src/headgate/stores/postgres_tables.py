@@ -54,11 +54,10 @@ def create(table: str, columns: Sequence[Column]) -> str:
     return f"CREATE TABLE {table} ({listed})"
 
 
-def finish(table: str, spec: TableSpec, *, keyed: bool) -> list[str]:
-    """SQL: key and comments of a table that has its first rows."""
-    found = []
-    if keyed:
-        found.append(f"ALTER TABLE {table} ADD PRIMARY KEY ({names(spec.key)})")
+def finish(table: str, spec: TableSpec, key: Sequence[str], indexes: Sequence[Sequence[str]]) -> list[str]:
+    """SQL: primary key, indexes and comments of a new table."""
+    found = [f"ALTER TABLE {table} ADD PRIMARY KEY ({names(key)})"] if key else []
+    found += [f"CREATE INDEX ON {table} ({names(columns)})" for columns in indexes]
     if spec.comment:
         found.append(f"COMMENT ON TABLE {table} IS {text(spec.comment)}")
     docs = {field.name: (field.metadata or {}).get(b"doc") for field in spec.schema}
