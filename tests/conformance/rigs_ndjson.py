@@ -29,6 +29,9 @@ def _read(content: bytes) -> pa.RecordBatch:
 class FolderSinkRig:
     """A folder; files are gzipped and small."""
 
+    holds_nul = True
+    cannot = {"unholdable": "every text can be held"}
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "files"
 
@@ -47,6 +50,9 @@ class FolderSinkRig:
 
 class BucketSinkRig:
     """A bucket of an S3 server."""
+
+    holds_nul = True
+    cannot = {"unholdable": "every text can be held"}
 
     def __init__(self, target: str, options: dict) -> None:
         self.target, self.options = target, options
