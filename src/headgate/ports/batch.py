@@ -10,6 +10,8 @@ Sources that know types land typed columns under the source's own names; a value
 type cannot hold exactly is NULL there and stands as the source's text in `_hg_odd`
 (map<string, string>, column name to text; NULL when the row has none).
 File sources add `_hg_file` (text) and `_hg_line` (int64, from 1).
+Kafka adds `_hg_key` (binary), `_hg_headers` (a list of `name` and `value`, in order, a name as often as it came),
+`_hg_timestamp` (UTC) and `_hg_timestamp_kind` (`create` or `append`); `_hg_raw` of a tombstone is NULL.
 
 Rows on their way from a table of the lake to a sink carry the table's columns. Where rows can leave the table again,
 they also carry `_hg_removed` (boolean, last column): true says that the row with this key is no longer there.
@@ -37,9 +39,14 @@ ODD = "_hg_odd"
 FILE = "_hg_file"
 LINE = "_hg_line"
 VERSION = "_hg_version"
+KEY = "_hg_key"
+HEADERS = "_hg_headers"
+TIMESTAMP = "_hg_timestamp"
+TIMESTAMP_KIND = "_hg_timestamp_kind"
 REMOVED = "_hg_removed"
 
 ODD_TYPE = pa.map_(pa.string(), pa.string())
+HEADERS_TYPE: Any = pa.list_(pa.struct([pa.field("name", pa.string()), pa.field("value", pa.binary())]))
 INSTANT = pa.timestamp("us", tz="UTC")
 
 

@@ -63,3 +63,11 @@ class Follows(Protocol):
         It ends by itself only when its share of the partitions changes: the caller then follows again, after the
         position that the table has at that moment.
         """
+
+
+@runtime_checkable
+class Acknowledges(Protocol):
+    """A source that likes to know how far the table is, such as a consumer group that others watch. Only a hint."""
+
+    def acknowledge(self, position: Position) -> None:
+        """Called after a commit is known to have landed. Raises nothing: the table knows better in any case."""

@@ -3,10 +3,11 @@
     lander    source → bronze, a micro-batch at a time       one a dataset
     refiner   bronze → silver, quarantine, ledger            one a dataset
     builder   silver → gold, at its own pace                 one
+    sender    a table → a target outside of the lake         one an entry and table of `serve:`
 
 1. Asked to stop, landers publish what they hold and hang up.
 2. Refiners give every landed row its verdict.
-3. The builder builds gold once more. Then the record is written.
+3. The builder builds gold once more, senders send what is left. Then the record is written.
 
 Killed at any moment nothing is lost or doubled: every stage goes on from the tables.
 """
@@ -33,11 +34,12 @@ from headgate.errors import (
 from headgate.runtime.flow import Flow
 from headgate.runtime.loop import chosen_models, chosen_nodes, new_run, recorded, within_budget
 from headgate.runtime.observe import Meter
+from headgate.runtime.outlets import outlets
 from headgate.runtime.record import DatasetRecord, RunRecord
 from headgate.steps.run import Run
 
 if TYPE_CHECKING:
-    from headgate.runtime.stages import Builder, Stage
+    from headgate.runtime.stages import Builder, Sender, Stage
     from headgate.runtime.workspace import Workspace
 
 LOOK_S = 0.1  # how often the conductor asks whether to stop
@@ -61,6 +63,7 @@ class Conductor:
         self._error: Exception | None = None
         self._stopped_at = 0.0
         self._builder: Builder | None = None
+        self._senders: list[Sender] = []
 
     def conduct(self, asked: Callable[[], bool], *, accept_quarantine: bool = False) -> RunRecord:
         """Run until `asked()` says to stop, or an error ends it; then drain. The record; raises as `run` does."""
@@ -87,6 +90,7 @@ class Conductor:
             self._join(threads)
         self.record.datasets = [flow.record for flow in self.flows]
         self.record.models = self._builder.built if self._builder is not None else {}
+        self.record.served = [sender.sent for sender in self._senders]
         self.record.moved = any(f.record.landed_rows or f.record.read for f in self.flows) or bool(self.record.models)
         if self._error is not None:
             raise self._error
@@ -105,7 +109,7 @@ class Conductor:
             self.changed.notify_all()
 
     def _stages(self) -> list[Stage]:
-        from headgate.runtime.stages import Builder, Lander, Refiner
+        from headgate.runtime.stages import Builder, Lander, Refiner, Sender
 
         chosen = chosen_nodes(self.project, self.record.selection)
         cores = BoundedSemaphore(os.cpu_count() or 1)
@@ -123,6 +127,10 @@ class Conductor:
         if models or any(flow.dataset.checks for flow in self.flows):
             self._builder = Builder(self.project, self.flows, models, self.run, self.stop)
             stages.append(self._builder)
+        for outlet in outlets(self.project) if self.flows else ():
+            if outlet.id in chosen:
+                self._senders.append(Sender(self.project, outlet, self.flows, self._builder, self.run, self.stop))
+        stages += self._senders
         if self.project.settings.upkeep.automatic and self.flows:
             from headgate.runtime.keeper import Keeper
 
@@ -196,6 +204,8 @@ class Conductor:
         if self._error is None:
             self._error = error
         self._hang_up(stage)
+        if stage is self._builder:
+            self._builder.working = False
         for flow in self.flows:
             if stage.subject == flow.dataset.name:
                 with self.changed:

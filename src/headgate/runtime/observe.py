@@ -44,6 +44,7 @@ METRICS: Mapping[str, Metric] = {
     ),
     "headgate_gold_held": Metric(GAUGE, "1 while an error budget keeps gold closed.", ("dataset",)),
     "headgate_model_rows": Metric(GAUGE, "Rows of a gold model when it was last built.", ("model",)),
+    "headgate_served_rows_total": Metric(COUNTER, "Rows sent to a target outside of the lake.", ("outlet",)),
     "headgate_table_rows": Metric(GAUGE, "Rows of a table.", ("table",)),
     "headgate_table_bytes": Metric(GAUGE, "Bytes of a table's live files.", ("table",)),
     "headgate_table_files": Metric(GAUGE, "Live files of a table.", ("table",)),

@@ -12,13 +12,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from threading import BoundedSemaphore, Event
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import pyarrow as pa
 
 from headgate import crash
 from headgate.errors import BudgetExceeded
-from headgate.ports.batch import Batch, Position
-from headgate.ports.source import Follows, Peeks, Source
+from headgate.ports.batch import TIMESTAMP, Batch, Position
+from headgate.ports.source import Acknowledges, Follows, Peeks, Source
 from headgate.runtime.flow import Flow
+from headgate.runtime.outlets import Outlet, serve_one
 from headgate.steps.derive import Model, derive
 from headgate.steps.land import Incoming, Landed, Pace, bronze_name, bronze_spec, keep_end, land_group
 from headgate.steps.refine import HOLD, Judged, check_budget, refine
@@ -134,7 +138,7 @@ class Lander:
     def _clocked(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         for batch in batches:
             if batch.rows.num_rows:
-                self._came.append((time.time(), batch.rows.num_rows))
+                self._came += _arrivals(batch.rows)
             yield batch
 
     def _now(self) -> Run:
@@ -148,6 +152,9 @@ class Lander:
         group = land_group(dataset, self._spec, self.project.lake, self._now(), batches, self._position, self.pace)
         self._position = group.end
         self._polls = 1
+        source: Any = self._source
+        if isinstance(source, Acknowledges):
+            source.acknowledge(self._position)
         self._took(begun, group)
 
     def _took(self, begun: float, group: Landed) -> None:
@@ -172,6 +179,15 @@ class Lander:
         if end is not None and self._position.advanced(end) != self._position:
             dataset = self.flow.dataset
             self._position = keep_end(dataset, spec, self.project.lake, self._now(), self._position, end)
+
+
+def _arrivals(rows: pa.RecordBatch) -> list[tuple[float, int]]:
+    """When the rows were made, as far as the source tells (to a tenth of a second), else now: Unix time, rows."""
+    if TIMESTAMP not in rows.schema.names:
+        return [(time.time(), rows.num_rows)]
+    stamps: Any = rows.column(TIMESTAMP)
+    tenths, counts = np.unique(stamps.drop_null().cast(pa.int64()).to_numpy() // 100_000, return_counts=True)
+    return [(tenth / 10, count) for tenth, count in zip(tenths.tolist(), counts.tolist(), strict=True)]
 
 
 class Refiner:
@@ -249,13 +265,18 @@ class Builder:
     ) -> None:
         self.project, self.flows, self.models, self.run, self.stop = project, flows, models, run, stop
         self.built: dict[str, int] = {}
+        self.builds = 0
+        self.working = True
         self._seen: dict[str, int] = {}
         self._first = True
         self._due = time.monotonic()
 
     def over(self) -> bool:
         """After a stop, once all verdicts are given and gold follows from them."""
-        return self.stop.is_set() and not any(f.judging or f.landing for f in self.flows) and not self._behind()
+        self.working = not (
+            self.stop.is_set() and not any(f.judging or f.landing for f in self.flows) and not self._behind()
+        )
+        return not self.working
 
     def turn(self) -> None:
         """Build what changed; else wait."""
@@ -304,10 +325,11 @@ class Builder:
         if any(cut.table(f"silver.{flow.dataset.name}") is None for flow in self.flows):
             return  # nothing to build from yet
         begun = time.perf_counter()
-        derived = derive(self.models, self.project.lake, self.project.engine, self.run)
+        derived = derive(self.models, self.project.lake, self.project.engine, self.run, cut=cut)
         if not derived.built:
             return
         self.built.update(derived.built)
+        self.builds += 1
         meter = self.flows[0].meter if self.flows else None
         if meter is not None:
             meter.observe(
@@ -315,8 +337,57 @@ class Builder:
             )
             for model, rows in derived.built.items():
                 meter.set("headgate_model_rows", rows, model=model)
-        failed = [t["name"] for t in run_tests(self.project) if t["rows"]]
+        failed = [t["name"] for t in run_tests(self.project, cut) if t["rows"]]
         if failed:
             raise BudgetExceeded(
                 f"tests on models failed: {', '.join(failed)}", where="gold", hint="headgate query …", stage="derive"
             )
+
+
+class Sender:
+    """One table to one target outside of the lake, whenever it changed."""
+
+    step = "serve"
+
+    def __init__(
+        self, project: Workspace, outlet: Outlet, flows: Sequence[Flow], builder: Builder | None, run: Run, stop: Event
+    ) -> None:
+        self.project, self.outlet, self.flows, self.builder, self.run, self.stop = (
+            project,
+            outlet,
+            flows,
+            builder,
+            run,
+            stop,
+        )
+        self.subject = outlet.id
+        self.sent: dict[str, Any] = {"outlet": outlet.id, "table": outlet.table, "rows": 0, "removed": 0}
+        self._seen = (-1, -1)
+        self._done = False
+
+    def over(self) -> bool:
+        """After a stop, once everything before it has ended and was sent."""
+        return self._done
+
+    def turn(self) -> None:
+        """Send what changed; else wait."""
+        ended = self.stop.is_set() and not self._upstream()
+        now = (sum(f.moved for f in self.flows), self.builder.builds if self.builder else 0)
+        if now == self._seen and not ended:
+            time.sleep(WAIT_S / 10) if self.stop.is_set() else self.stop.wait(WAIT_S / 5)
+            return
+        begun = time.perf_counter()
+        told = serve_one(self.project, self.outlet, replace(self.run, at=datetime.now(UTC)))
+        self._seen, self._done = now, ended
+        if told["moved"]:
+            meter = self.flows[0].meter
+            seconds = time.perf_counter() - begun
+            meter.observe("headgate_step_seconds", [(seconds, 1)], dataset=self.subject, step=self.step)
+            meter.add("headgate_served_rows_total", told["rows"], outlet=self.subject)
+            self.sent |= told | {name: self.sent[name] + told[name] for name in ("rows", "removed")}
+
+    def reset(self) -> None:
+        """Nothing is kept between turns but the target."""
+
+    def _upstream(self) -> bool:
+        return any(f.landing or f.judging for f in self.flows) or (self.builder is not None and self.builder.working)

@@ -18,7 +18,7 @@ from headgate.contract.to_sql import literal, quote
 from headgate.errors import FixInputError
 from headgate.ports.batch import Position
 from headgate.ports.engine import Engine, Output
-from headgate.ports.store import FileInfo, Lake, Publication, TableSpec, TableView
+from headgate.ports.store import Cut, FileInfo, Lake, Publication, TableSpec, TableView
 from headgate.steps.part import file_info
 from headgate.steps.run import Run
 
@@ -128,12 +128,15 @@ def ordered(models: Sequence[Model], engine: Engine) -> list[tuple[Model, list[s
     return [(names[n], reads[n]) for n in order]
 
 
-def derive(models: Sequence[Model], lake: Lake, engine: Engine, run: Run, *, rebuild: bool = False) -> Derived:
-    """Build what changed: a model runs when its query or a table that it reads changed since it was built."""
+def derive(
+    models: Sequence[Model], lake: Lake, engine: Engine, run: Run, *, rebuild: bool = False, cut: Cut | None = None
+) -> Derived:
+    """Build what changed: a model runs when its query or a table that it reads changed since it was built. Models see
+    the tables as of `cut` (default: now)."""
     derived = Derived()
     if not models:
         return derived
-    cut = lake.cut()
+    cut = cut or lake.cut()
     with lake.publication("derive") as publication:
         tables: dict[str, TableView] = {n: v for n in cut.names() if (v := cut.table(n)) is not None}
         fresh: set[str] = set()
