@@ -15,7 +15,7 @@ from headgate.contract.model import Dataset
 from headgate.contract.names import fold
 from headgate.errors import DefectError, FixInputError
 from headgate.ports.batch import INGESTED_AT, INSTANT, OFFSET, PARTITION, Batch, Position
-from headgate.ports.source import Source
+from headgate.ports.source import Acknowledges, Source
 from headgate.ports.store import Lake, TableSpec
 from headgate.steps.run import Run
 
@@ -94,6 +94,8 @@ def land(dataset: Dataset, source: Source, lake: Lake, run: Run) -> Landed:
     while batches.more():
         group = land_group(dataset, spec, lake, run, batches, landed.end, Pace())
         landed.take(group)
+        if isinstance(source, Acknowledges):
+            source.acknowledge(landed.end)
         run.tell("land", dataset=dataset.name, rows=landed.rows)
     end = batches.end or Position.start()
     if (view is None and not landed.publications) or landed.end.advanced(end) != landed.end:

@@ -78,9 +78,11 @@ class CarefulReader:
         self._typed = [(f.name, f.source_name, self._reader(f, f.name)) for f in fields if not f.standardise]
         self._texts = [(f.name, f.source_name, f.type.kind is Kind.STRING) for f in fields if f.standardise]
 
-    def read(self, line: bytes, refusal: str | None) -> Read:
+    def read(self, line: bytes | None, refusal: str | None) -> Read:
         """The line's values and reasons. `refusal` is the gate's own text, kept for lines that are no record."""
         read = Read()
+        if line is None:
+            return self._no_record(read, "no value: a tombstone")
         try:
             value = json.loads(
                 line.decode(),

@@ -210,7 +210,7 @@ class JsonDecoder:
 
     def _care(self, lines: pa.Table, refusals: Sequence[str | None]) -> Decoded:
         raw = lines[RAW].to_pylist()
-        reads = [self.careful.read(line or b"", why) for line, why in zip(raw, refusals, strict=True)]
+        reads = [self.careful.read(line, why) for line, why in zip(raw, refusals, strict=True)]
         whole = np.array([read.whole for read in reads])
         some = [read for read in reads if read.whole]
         source = self._source(pick(lines, whole), some)

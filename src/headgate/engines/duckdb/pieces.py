@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from headgate.engines.duckdb.arrays import compute, pick
 from headgate.engines.duckdb.files import open_parquet, plain_type
-from headgate.ports.batch import FILE, HEADER, LINE, OFFSET, PARTITION, RAW
+from headgate.ports.batch import FILE, HEADER, HEADERS, KEY, LINE, OFFSET, PARTITION, RAW, TIMESTAMP, TIMESTAMP_KIND
 from headgate.ports.engine import RefineJob, Span
 
 PIECE_BYTES = 32 * 2**20
@@ -128,7 +128,9 @@ def read_piece(piece: Piece, job: RefineJob, wanted: dict[str, np.ndarray] | Non
     A column that an older file does not have is NULL.
     """
     with open_parquet(piece.path) as file:
-        unread = (LINE,) if HEADER in job.bronze_schema.names else (FILE, LINE)  # a CSV file's name tells its delimiter
+        unread = [LINE, KEY, HEADERS, TIMESTAMP, TIMESTAMP_KIND]
+        if HEADER not in job.bronze_schema.names:
+            unread.append(FILE)  # a CSV file's name tells its delimiter
         schema = pa.schema([f for f in job.bronze_schema if f.name not in unread])
         there = set(file.schema_arrow.names)
         table = file.read_row_groups(
