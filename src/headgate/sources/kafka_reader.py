@@ -28,6 +28,7 @@ _HOLD_S = 0.05  # how long a batch may gather when it is waited for
 _ASK_S = 2.0  # of silence, after which the cluster is asked whether it is still there
 _END = "_PARTITION_EOF"
 _LOST = ("_AUTO_OFFSET_RESET", "_LOG_TRUNCATION", "OFFSET_OUT_OF_RANGE")
+_GROUP = "GROUP_AUTHORIZATION_FAILED"
 _GONE = ("UNKNOWN_TOPIC_OR_PART", "_UNKNOWN_TOPIC", "_UNKNOWN_PARTITION", "UNKNOWN_TOPIC_ID")
 SETTINGS = {
     "enable.auto.commit": False,
@@ -143,6 +144,8 @@ class Reader:
             if name == _END:
                 self._next[number] = max(int(self._next[number]), message.offset())
                 continue
+            if name == _GROUP:
+                continue  # no group is asked for anything
             if name in _LOST:
                 self._lost(number, name)
             elif name in _GONE:

@@ -15,6 +15,7 @@ from headgate.sources.kafka_position import Token, label
 from headgate.sources.kafka_settings import Settings
 
 _TRY_S = 5.0  # how long one question may take
+_LISTEN_S = 0.2  # how often something else is listened for meanwhile
 _PAUSE_S = 0.1  # before the second try; then twice as long each time
 _MOST_PAUSE_S = 2.0
 _SAID_EVERY_S = 10.0
@@ -65,7 +66,7 @@ class Topic:
         name = self.settings.topic
 
         def ask(admin: Any) -> Facts:
-            told = admin.describe_topics(TopicCollection([name]), request_timeout=_TRY_S)[name].result(2 * _TRY_S)
+            told = self._answer(admin.describe_topics(TopicCollection([name]), request_timeout=_TRY_S)[name])
             missing = tuple(p.id for p in told.partitions if p.leader is None or p.leader.id < 0)
             topic = str(told.topic_id)
             if topic != self._known_topic:  # else its id, which no other topic ever has, speaks for the cluster too
@@ -150,7 +151,7 @@ class Topic:
 
         def ask(admin: Any) -> dict[int, int]:
             told = admin.list_offsets(asked, isolation_level=isolation, request_timeout=_TRY_S)
-            return {one.partition: int(future.result(2 * _TRY_S).offset) for one, future in told.items()}
+            return {one.partition: int(self._answer(future).offset) for one, future in told.items()}
 
         return self._asked(ask, None) if asked else {}
 
@@ -173,6 +174,17 @@ class Topic:
                 self._say(left)
                 time.sleep(min(pause, left))
                 pause = min(2 * pause, _MOST_PAUSE_S)
+
+    def _answer(self, future: Any) -> Any:
+        """What the cluster answers. A login that is refused is told beside the question, which would only time out."""
+        end = time.monotonic() + 2 * _TRY_S
+        while True:
+            try:
+                return future.result(_LISTEN_S)
+            except TimeoutError:
+                self._refused()
+                if time.monotonic() > end:
+                    raise
 
     def unavailable(self, wait_s: float) -> SourceUnavailable:
         """Nobody answered for so long."""
