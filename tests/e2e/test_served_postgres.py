@@ -256,3 +256,29 @@ def test_killed_anywhere_the_next_run_makes_it_exact(project, point):
         assert len(project.same("silver.readings", SILVER)) == 29 + number
         project.same("quarantine.readings", QUARANTINE)
         project.drop("2", reading(3, 60, "1.5"), reading(50), "bad line")
+
+
+def test_raw_records_are_readable_there(tmp_path, database):
+    project = ServedProject(
+        tmp_path / "project", database, "- postgres: ${SERVE_URL}\n  tables: [bronze.readings, ledger.readings]"
+    )
+    project.drop("1", reading(1), reading(1), "no json")
+    project.run()
+    project.drop("2", reading(2))
+    assert project.run()["bronze.readings"]["rows"] == 1
+    raw = [bytes(row[0]).decode() for row in database.run("SELECT _hg_raw FROM bronze.readings ORDER BY _hg_offset")]
+    assert raw == [reading(1), reading(1), "no json", reading(2)]
+    project.same("ledger.readings", "_hg_offset::text, verdict, by_offset::text")
+
+
+def test_versions_of_a_history_are_all_there(project):
+    contract = project.folder / "contracts" / "readings.odcs.yaml"
+    contract.write_text(contract.read_text() + "      - {property: headgate.history, value: scd2}\n")
+    columns = f"{SILVER}, is_current::text, (valid_to is null)::text"
+    project.drop("1", *(reading(n) for n in range(5)))
+    project.run()
+    for number in (1, 2):
+        project.drop(f"more {number}", reading(number, 60, "1.5"), reading(1, 60 + number, f"{number}"))
+        assert project.run()["silver.readings"]["whole"] is None
+        project.same("silver.readings", columns)
+    assert len(project.same("silver.readings", columns)) > 6
