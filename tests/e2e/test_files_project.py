@@ -200,3 +200,19 @@ def test_a_dialect_set_in_the_project_file_reaches_the_engine(project):
         "dropped": 0,
         "deleted": 0,
     }
+
+
+def test_a_moved_project_is_told_and_a_link_at_the_old_place_sets_it_right(project, tmp_path):
+    good("run", project=project)
+    rows = good("query", "from silver.orders order by all", project=project)
+    moved = project.rename(tmp_path / "moved")
+    answer = headgate("query", "from silver.orders", project=moved)
+    assert answer.code == 2
+    assert "leave a link" in answer.err
+    (lake,) = [c for c in headgate("doctor", "--json", project=moved).json() if c["check"] == "lake"]
+    assert lake["state"] == "wrong"
+    project.symlink_to(moved)
+    assert good("query", "from silver.orders order by all", project=moved) == rows
+    good("run", "--full-refresh", project=moved)
+    (account,) = good("audit", "--deep", project=moved)
+    assert account["state"] == "balanced"

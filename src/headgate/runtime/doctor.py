@@ -41,7 +41,10 @@ def examine(folder: str) -> list[dict[str, str]]:
         found.append(_row("project", "good", f"{len(project.datasets)} datasets, {len(project.models)} models"))
         found.append(_space(project.folder))
         try:
-            names = project.lake.cut().names()
+            cut = project.lake.cut()
+            names = cut.names()
+            for name in names:
+                cut.table(name)  # a lake that was moved has tables that cannot be read
             found.append(_row("lake", "good", f"{project.settings.lake.warehouse}: {len(names)} tables"))
         except HeadgateError as error:
             found.append(_row("lake", "wrong", _said(error)))

@@ -20,6 +20,7 @@ from pyiceberg.typedef import EMPTY_DICT, Properties
 
 from headgate.errors import FixInputError
 
+_MOVED = "tables name their files by absolute paths: if the folder was moved, move it back or leave a link to it there"
 WAREHOUSE = "warehouse"
 _PARALLEL = 8
 _SLOW_S = 0.002
@@ -119,7 +120,7 @@ class LocalIO(FileIO):
             raise FixInputError(f"not a file of this lake: {location}", hint="only local files can be used here")
         path = os.path.realpath(local_path(location))
         if not path.startswith(self._root + os.sep):
-            raise FixInputError(f"outside of the warehouse: {location}", where=self._root)
+            raise FixInputError(f"outside of the warehouse: {location}", where=self._root, hint=_MOVED)
         return path
 
     def new_input(self, location: str) -> LocalInputFile:
