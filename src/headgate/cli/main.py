@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 
 import headgate
+from headgate.cli import topic_parser
 from headgate.errors import DefectError, HeadgateError
 
 EXIT_INTERRUPTED = 130
@@ -94,6 +95,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("verb", nargs="?", choices=["compact", "expire", "clean"], help="only this (default: all)")
     one.add_argument("--table", action="append", default=[], metavar="LAYER.TABLE", help="only this table")
     one.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    topic_parser.add(commands, common)
     one = command("export", "contracts:export", "write files for others")
     one.add_argument("what", choices=["ddl", "json-schema", "parquet", "run-schema"])
     one.add_argument("select", nargs="*", metavar="DATASET")

@@ -15,7 +15,7 @@ from headgate.clients.kafka import TIMEOUT_S, Address, admin, error_of, module, 
 from headgate.clients.kafka_topics import create, offsets, topic
 from headgate.errors import HeadgateError, RetryableError, StoreUnavailable
 
-TOPIC = "headgate.memory"
+TOPIC = "_headgate.memory"
 _CONFIG = {"cleanup.policy": "compact", "segment.ms": "3600000", "min.cleanable.dirty.ratio": "0.1"}
 _FIRST_LOOK = 2_000  # offsets before the end; each further look goes ten times as far back
 

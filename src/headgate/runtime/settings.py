@@ -15,6 +15,7 @@ FILE = "headgate.yaml"
 CATALOGS = ("sqlite",)
 ENGINES = ("duckdb",)
 MODES = ("append", "upsert", "replace")  # as steps/serve.py knows them; importing it would import Arrow
+TRANSPORTS = ("kafka",)
 _ROUTE_KEYS = ("tables", "mode", "key", "name")
 BUDGETS = ("stop", "hold")
 
@@ -45,11 +46,22 @@ class UpkeepSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class TransportSettings:
+    """What rows go through on their way to bronze: `kind` of store and source, a `server` of the contract, and options
+    of both (`topic`, `partitions`, …) with their `${VAR}` not yet resolved."""
+
+    kind: str
+    server: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class DatasetSettings:
-    """How one dataset is read: which server of its contract, and the source's own settings."""
+    """How one dataset is read: which server of its contract, the source's own settings, and what lies between."""
 
     server: str | None = None
     read: Mapping[str, Any] = field(default_factory=dict)
+    transport: TransportSettings | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +132,7 @@ _KEYS = {
     "continuous": tuple(f.name for f in fields(ContinuousSettings)),
     "metrics": tuple(f.name for f in fields(MetricsSettings)),
     "lake": ("catalog", "warehouse"),
-    "dataset": ("server", "read"),
+    "dataset": ("server", "read", "transport"),
     "upkeep": tuple(f.name for f in fields(UpkeepSettings)),
     "engine_options": ("threads", "memory_limit"),
 }
@@ -146,7 +158,8 @@ def load(folder: Path) -> Settings:
     for name, one in reader.mapping(("datasets",), value.get("datasets") or {}, None).items():
         settings = reader.mapping(("datasets", name), one or {}, "dataset")
         read = reader.mapping(("datasets", name, "read"), settings.get("read") or {}, None)
-        datasets[name] = DatasetSettings(settings.get("server"), read)
+        transport = _transport(reader, ("datasets", name, "transport"), settings.get("transport"))
+        datasets[name] = DatasetSettings(settings.get("server"), read, transport)
         places[name] = document.key_place(("datasets", name))
     return Settings(
         lake=LakeSettings(**lake),
@@ -160,6 +173,19 @@ def load(folder: Path) -> Settings:
         upkeep=_upkeep(reader, value.get("upkeep") or {}),
         state=folder / ".headgate",
     )
+
+
+def _transport(reader: _Reader, path: tuple[Any, ...], value: Any) -> TransportSettings | None:
+    """`kafka`, or a mapping with `kind`."""
+    if value is None:
+        return None
+    given = {"kind": value} if isinstance(value, str) else reader.mapping(path, value, None)
+    kind, server = given.pop("kind", None), given.pop("server", None)
+    if kind not in TRANSPORTS or not isinstance(server, str | None):
+        raise reader.wrong(
+            path, "a transport needs a kind that can carry rows", "transport: {kind: kafka, server: bus}"
+        )
+    return TransportSettings(kind, server, given)
 
 
 def _routes(reader: _Reader, entries: Any) -> tuple[Route, ...]:

@@ -14,6 +14,7 @@ from headgate.errors import FixInputError, UnknownKindError
 from headgate.ports.engine import Engine
 from headgate.ports.source import Source
 from headgate.ports.store import Lake, Sink, TableSpec
+from headgate.runtime.relay import relayed
 from headgate.runtime.settings import Route, Settings
 from headgate.runtime.variables import resolve
 
@@ -31,6 +32,10 @@ def connect(dataset: Dataset, settings: Settings, folder: Path, env: Mapping[str
     module = source_module(server.kind, where)
     resolved = Server(server.name, server.kind, options, server.place)
     source: Source = module.connect(dataset, resolved, read)
+    if mine is not None and mine.transport is not None:
+        kind, place = mine.transport.kind, f"headgate.yaml: {dataset.name}"
+        carried = source_module(f"{kind}_carried", place)
+        return relayed(dataset, source, mine.transport, env, store_module(kind, place), carried)
     return source
 
 

@@ -1,7 +1,7 @@
 """Store `kafka`: rows as messages of a topic, the position in the same transaction.
 
-A commit is one Kafka transaction over the topic and `headgate.memory` (see `headgate.clients.kafka_memory`). Readers of
-committed messages see all its rows or none. Which columns stand where in a message: `headgate.formats.messages`.
+A commit is one Kafka transaction over the topic and `_headgate.memory` (see `headgate.clients.kafka_memory`): readers
+of committed messages see all its rows or none. Which columns stand where in a message: `headgate.formats.messages`.
 """
 
 from __future__ import annotations
