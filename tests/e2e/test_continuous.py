@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import re
 import signal
 import sqlite3
+import urllib.error
+import urllib.request
 from contextlib import closing
 
 import pytest
@@ -53,12 +57,12 @@ def test_what_comes_is_seen_and_a_stop_drains_and_leaves_a_record(project):
 
 
 def test_a_run_that_goes_on_is_continued_by_the_next_one(project):
-    for number in range(1, 4):
+    for number in range(1, 3):
         with Going(project) as going:
             drop(project, number)
             going.until_rows("silver.orders", 4 + 20 * number)
             assert going.stop() == 0, going.said
-    assert account(project)["bronze"] == 69
+    assert account(project)["bronze"] == 49
 
 
 def test_what_would_lose_data_ends_the_run_with_its_code(project):
@@ -119,3 +123,85 @@ def test_a_second_signal_stops_at_once_and_loses_nothing(project, second):
     assert good("run", project=project)["status"] == "done"
     found = account(project)
     assert (found["state"], found["bronze"], found["silver"]) == ("balanced", 3_009, 3_004)
+
+
+def page(url):
+    try:
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+def test_metrics_and_the_live_view_tell_what_happened(project):
+    with Going(project, "--metrics-port", "0") as going:
+        going.until_said("following")
+        base = re.search(r"http://127\.0\.0\.1:\d+", going.said)[0]
+        drop(project, 1)
+        going.until_rows("silver.orders", 24)
+        accepted = 'headgate_verdict_rows_total{dataset="orders",verdict="accepted"} 24\n'
+        until(lambda: accepted in page(f"{base}/metrics")[1], accepted)
+        text = page(f"{base}/metrics")[1]
+        for line in (
+            'headgate_landed_rows_total{dataset="orders"} 29\n',
+            'headgate_verdict_rows_total{dataset="orders",verdict="quarantined"} 3\n',
+            'headgate_visible_seconds_count{dataset="orders"} 29\n',
+            'headgate_visible_seconds_bucket{dataset="orders",le="+Inf"} 29\n',
+        ):
+            assert line in text, text
+        assert page(f"{base}/health") == (200, '{"alive": true}')
+        until(lambda: page(f"{base}/ready")[0] == 200, "ready")
+        assert page(f"{base}/nothing")[0] == 404
+
+        def watched():
+            found = json.loads(headgate("status", "--watch", "--times", "1", "--json", project=project).out)
+            return found if found and found[0]["datasets"][0]["totals"].get("accepted") == 24 else None
+
+        (seen,) = until(watched, "the live view shows 24 accepted rows")
+        assert seen["pid"] == going.process.pid
+        assert seen["datasets"][0]["latency_s"]["p99"] > 0
+        line = headgate("status", "--watch", "--times", "1", project=project).out
+        assert "orders: " in line
+        assert "waiting" in line
+        assert going.stop() == 0, going.said
+    assert "nothing is running" in headgate("status", "--watch", "--times", "1", project=project).out
+    assert not list((project / ".headgate" / "live").iterdir())
+
+
+def test_metrics_are_not_opened_to_others_by_accident(project):
+    (project / "headgate.yaml").write_text("metrics: {port: 0, host: 0.0.0.0}\n")
+    with Going(project) as going:
+        going.until_said("metrics on http://0.0.0.0:")
+        assert going.stop() == 0
+    (project / "headgate.yaml").write_text("metrics: {port: 99999}\n")
+    assert headgate("run", "--continuous", project=project).code == 2
+
+
+def test_metrics_of_a_project_that_does_not_run_come_from_its_tables(project):
+    good("run", project=project)
+    text = headgate("serve", "metrics", "--once", project=project).out
+    assert 'headgate_table_rows{table="silver.orders"} 4\n' in text
+    assert "headgate_last_run_failed 0\n" in text
+
+
+def test_a_killed_run_is_not_shown_as_running(project):
+    with Going(project) as going:
+        until(lambda: list((project / ".headgate").glob("live/*.json")), "it shows itself")
+        going.send(signal.SIGKILL)
+        going.end()
+        assert "nothing is running" in headgate("status", "--watch", "--times", "1", project=project).out
+
+
+def test_a_broken_source_is_tried_again_and_said(project):
+    """A server that is not there is no reason to end: it may come back."""
+    contract = project / "contracts" / "orders.odcs.yaml"
+    text = contract.read_text()
+    at = text.index("servers:")
+    end = text.index("schema:")
+    server = "servers:\n  - {server: shop, type: postgres, host: localhost, port: 1, database: none, schema: public}\n"
+    contract.write_text(text[:at] + server + text[end:])
+    with Going(project) as going:
+        going.until_said("trying again")
+        assert going.process.poll() is None
+        assert going.stop() == 0, going.said

@@ -14,7 +14,11 @@ from headgate.steps.audit import BROKEN
 
 
 def status(arguments: argparse.Namespace) -> int:
-    """Tables, positions, freshness, and what the source cannot tell."""
+    """Tables, positions, freshness, and what the source cannot tell; `--watch`: what runs, live."""
+    if arguments.watch:
+        from headgate.cli.watch import watch
+
+        return watch(arguments)
     from headgate.runtime.status import status_of
 
     with Project.open(arguments.project) as project:

@@ -5,13 +5,18 @@ from __future__ import annotations
 import argparse
 import os
 import signal
+from contextlib import ExitStack
 from dataclasses import replace
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from headgate.cli import show
 from headgate.errors import FixInputError
 from headgate.runtime.project import Project
 from headgate.runtime.record import RunRecord
+from headgate.runtime.settings import MetricsSettings
+
+if TYPE_CHECKING:
+    from headgate.runtime.continuous import Conductor
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -39,25 +44,41 @@ def run(arguments: argparse.Namespace) -> int:
 def _go_on(arguments: argparse.Namespace) -> int:
     """Run until somebody says stop."""
     from headgate.runtime.continuous import Conductor
+    from headgate.runtime.live import Pulse
     from headgate.runtime.observe import Meter
 
     if arguments.full_refresh:
         raise FixInputError("--continuous and --full-refresh exclude each other", hint="rebuild first, then go on")
     progress = show.Progress(steady=True)
-    with Project.open(arguments.project) as project, Asked() as asked:
+    with Project.open(arguments.project) as project, Asked() as asked, ExitStack() as stack:
         given = {n: getattr(arguments, n) for n in ("batch_rows", "batch_bytes", "batch_ms")}
         changed = {name: value for name, value in given.items() if value is not None}
+        if any(value < 1 for value in changed.values()):
+            raise FixInputError("a micro-batch has at least one row, byte and millisecond")
         project.settings = replace(project.settings, continuous=replace(project.settings.continuous, **changed))
         conductor = Conductor(project, arguments.select, Meter(), progress)
-        try:
-            record = conductor.conduct(asked, accept_quarantine=arguments.accept_quarantine)
-        finally:
-            progress.close()
+        stack.callback(progress.close)
+        _show_metrics(stack, conductor, project.settings.metrics, arguments.metrics_port)
+        stack.enter_context(Pulse(conductor, project.settings.state / "live", project.folder.name))
+        record = conductor.conduct(asked, accept_quarantine=arguments.accept_quarantine)
     if arguments.json:
         show.document(record.as_dict())
     else:
         _say(record)
     return 0
+
+
+def _show_metrics(stack: ExitStack, conductor: Conductor, settings: MetricsSettings, port: int | None) -> None:
+    """Open the page when a port is set, by flag or in the file."""
+    from headgate.apps.metrics import MetricsServer
+    from headgate.runtime.continuous import state_of
+
+    port = settings.port if port is None else port
+    if port is not None:
+        named = settings.host != MetricsSettings().host
+        server = MetricsServer(conductor.meter, lambda: state_of(conductor), settings.host, port, named=named)
+        stack.enter_context(server)
+        show.line(f"metrics on http://{settings.host}:{server.port}/metrics")
 
 
 def _say(record: RunRecord) -> None:

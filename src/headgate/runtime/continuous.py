@@ -39,7 +39,8 @@ from headgate.runtime.record import DatasetRecord, RunRecord
 from headgate.steps.run import Run
 
 if TYPE_CHECKING:
-    from headgate.runtime.stages import Builder, Sender, Stage
+    from headgate.runtime.downstream import Builder, Sender
+    from headgate.runtime.stages import Stage
     from headgate.runtime.workspace import Workspace
 
 LOOK_S = 0.1  # how often the conductor asks whether to stop
@@ -109,7 +110,8 @@ class Conductor:
             self.changed.notify_all()
 
     def _stages(self) -> list[Stage]:
-        from headgate.runtime.stages import Builder, Lander, Refiner, Sender
+        from headgate.runtime.downstream import Builder, Sender
+        from headgate.runtime.stages import Lander, Refiner
 
         chosen = chosen_nodes(self.project, self.record.selection)
         cores = BoundedSemaphore(os.cpu_count() or 1)

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import headgate.errors
+from headgate.apps.metrics import families
 from headgate.cli.main import parser
 
 ROOT = Path(__file__).parents[3]
@@ -29,6 +30,13 @@ def test_every_error_code_has_its_line_with_the_right_exit_code():
     for name, kind in inspect.getmembers(headgate.errors, inspect.isclass):
         if issubclass(kind, headgate.errors.HeadgateError):
             assert said.get(kind.code) == str(kind.exit_code), name
+
+
+def test_every_metric_has_its_row():
+    text = (DOCS / "reference" / "metrics.md").read_text()
+    for name, kind, labels, help_ in families():
+        row = f"| `{name}` | {kind} | {', '.join(f'`{label}`' for label in labels) or '-'} | {help_} |"
+        assert row in text, row
 
 
 def test_links_between_pages_lead_somewhere():
