@@ -21,6 +21,7 @@ from headgate.sources.files_reading import FileReader, TextReader
 from headgate.sources.files_settings import Settings, settings_of
 from headgate.sources.files_text import Point
 
+_ENOUGH = 1 << 22  # bytes that make a batch: only smaller pieces are worth copying together
 _ENDS = 1 << 16  # bytes at both ends of a file that `identity: content` looks at
 
 
@@ -72,9 +73,9 @@ class FilesSource:
         reader = self._reader(listing)
         schema = _with_coordinates(reader)
         pending: list[pa.RecordBatch] = []
-        size = 0
+        size, enough = 0, min(self._settings.batch_bytes, _ENOUGH)
         for rows, current in self._new_rows(listing, reader, progress):
-            if pending and size + rows.nbytes > self._settings.batch_bytes:
+            if pending and size + rows.nbytes > enough:
                 end = Position({self._name: progress.token()})
                 yield Batch(self._coordinates(pending, progress.rows, schema), start, end)
                 start, pending, size = end, [], 0

@@ -84,13 +84,7 @@ class CarefulReader:
         if line is None:
             return self._no_record(read, "no value: a tombstone")
         try:
-            value = json.loads(
-                line.decode(),
-                parse_float=_Number,
-                parse_int=_Number,
-                parse_constant=_no_constant,
-                object_pairs_hook=_Pairs,
-            )
+            value = _JSON.decode(line.decode())
         except (ValueError, RecursionError) as problem:
             return self._no_record(read, refusal or str(problem) or "nested too deeply")
         if not isinstance(value, _Pairs):
@@ -151,7 +145,8 @@ class CarefulReader:
             case Kind.DECIMAL:
                 return _decimal_reader(of.precision, of.scale)
             case _:
-                return lambda _, given: scalar(of, given)
+                typed = scalar_reader(of)
+                return lambda _, given: typed(given)
 
     def _object(self, of: Type, path: str) -> Reader:
         readers = [(f.name, f.source_name, self._reader(f, f"{path}.{f.name}"), f"{path}.{f.name}") for f in of.fields]
@@ -170,13 +165,14 @@ class CarefulReader:
 
     def _map(self, of: Type, path: str) -> Reader:
         at, key_type = f"{path}[]", key_of(of).type
+        typed_key = scalar_reader(key_type)
         numeric = key_type.kind in (Kind.INTEGER, Kind.NUMBER, Kind.DECIMAL)
         reader = self._reader(item_of(of), at)
 
         def read_map(read: Read, given: Any) -> list[tuple[Any, Any]]:
             entries: dict[Any, Any] = {}
             for key, value in _must(given, _Pairs):
-                typed = scalar(key_type, _Number(key) if numeric else key)
+                typed = typed_key(_Number(key) if numeric else key)
                 if typed in entries:
                     _note_record(read, f"key `{_shown(f'{path}.{key}')}` comes twice")
                 entries[typed] = self._tried(read, reader, value, at)
@@ -198,7 +194,7 @@ class CarefulReader:
         """A transform reads numbers through a float: one that does not survive that is refused."""
         if isinstance(given, _Number):
             try:
-                scalar(Type(Kind.NUMBER), given)
+                _float(given, 64)
             except _Misfit:
                 self._misfit(read, key, given)
 
@@ -233,33 +229,33 @@ def _decimal_reader(precision: int, scale: int) -> Reader:
     return read_decimal
 
 
-def scalar(of: Type, given: Any) -> Any:
-    """The exact Python value of a JSON scalar. _Misfit when it is not one of the type."""
+def scalar_reader(of: Type) -> Callable[[Any], Any]:
+    """What makes the exact Python value of a JSON scalar, or raises _Misfit when it is not one of the type."""
     match of.kind:
         case Kind.STRING:
-            return _string(given)
+            return _string
         case Kind.INTEGER:
-            return _integer(_must(given, _Number), of.bits)
+            return lambda given: _integer(_must(given, _Number), of.bits)
         case Kind.NUMBER:
-            return _float(_must(given, _Number), of.bits)
+            return lambda given: _float(_must(given, _Number), of.bits)
         case Kind.DECIMAL:
-            return _decimal(_must(given, _Number), of.precision, of.scale)
+            return lambda given: _decimal(_must(given, _Number), of.precision, of.scale)
         case Kind.BOOLEAN:
-            return _must(given, bool)
+            return lambda given: _must(given, bool)
         case Kind.DATE:
-            return _date(_string(given))
+            return lambda given: _date(_string(given))
         case Kind.TIME:
-            return _clock(_string(given))
+            return lambda given: _clock(_string(given))
         case Kind.TIMESTAMP:
-            return _stamp(_string(given), zoned=of.zoned)
+            return lambda given: _stamp(_string(given), zoned=of.zoned)
         case Kind.BINARY:
-            return _bytes(_string(given))
+            return lambda given: _bytes(_string(given))
         case _:
-            raise _Misfit
+            return _never
 
 
 def _must(given: Any, kind: type[_Value]) -> _Value:
-    if not isinstance(given, kind) or (kind is list and isinstance(given, _Pairs)):
+    if type(given) is not kind:  # exactly: a number is a text here, and an object a list
         raise _Misfit
     return given
 
@@ -357,8 +353,15 @@ def _made(make: Callable[[Any], _Value], given: Any) -> _Value:
         raise _Misfit from problem
 
 
+def _never(_: Any) -> Any:
+    raise _Misfit
+
+
 def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON number")
+
+
+_JSON = json.JSONDecoder(parse_float=_Number, parse_int=_Number, parse_constant=_no_constant, object_pairs_hook=_Pairs)
 
 
 def as_text(value: Any) -> str:

@@ -34,9 +34,15 @@ _START = (
     "from headgate.engines.duckdb.processes import serve; serve(json.loads(sys.argv[2]))"
 )
 _STOP_S = 10.0
-# Pieces come and go by tens of megabytes. Left alone, glibc gives each back to the system and fetches it anew, page by
-# page: keeping them was measured to save a sixteenth of a worker's time.
-_MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(2**32), "MALLOC_TRIM_THRESHOLD_": str(2**32), "MALLOC_TOP_PAD_": str(2**26)}
+# Pieces come and go by tens of megabytes. Left alone, allocators give each back to the system and fetch it anew, page
+# by page: glibc told to keep them, for Arrow too, takes a third of the pages. Nobody here needs threads for matrices.
+_ENVIRONMENT = {
+    "MALLOC_MMAP_THRESHOLD_": str(2**32),
+    "MALLOC_TRIM_THRESHOLD_": str(2**32),
+    "MALLOC_TOP_PAD_": str(2**26),
+    "ARROW_DEFAULT_MEMORY_POOL": "system",
+    "OPENBLAS_NUM_THREADS": "1",
+}
 
 
 class RemoteWorker:
@@ -110,7 +116,7 @@ def _start(ends: Sequence[socket.socket]) -> subprocess.Popen[bytes]:
         [sys.executable, "-c", _START, json.dumps(sys.path), json.dumps(numbers)],
         pass_fds=numbers,
         stdin=subprocess.DEVNULL,
-        env={**_MALLOC, **os.environ},
+        env=os.environ | _ENVIRONMENT,
     )
 
 
