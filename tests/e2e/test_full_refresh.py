@@ -219,6 +219,24 @@ def test_work_goes_on_after_a_full_refresh(project):
     assert rows == [{"id": 1, "amount": "12"}, {"id": 2, "amount": "lots"}]
 
 
+def test_a_model_whose_columns_cannot_be_followed_is_rebuilt_by_the_command_in_the_hint(project):
+    (project / "models" / "lines.sql").write_text(
+        "select line::varchar as line, count(*) as n from silver.orders group by all"
+    )
+    before = locations(project)
+    error = headgate("run", "--json", project=project).json()["error"]
+    assert (error["code"], error["where"]) == ("breaking-change", "gold.lines")
+    assert locations(project) == before
+    command = re.search(r"headgate (run \S+ --full-refresh)", error["hint"])[1]
+    assert command == "run gold.lines+ --full-refresh"
+    assert good(*command.split(), project=project)["models"] == {"lines": 2}
+    assert good("query", "select * from gold.lines order by all", project=project) == [
+        {"line": "1", "n": 1},
+        {"line": "2", "n": 1},
+    ]
+    assert not good("run", project=project)["moved"]
+
+
 @pytest.mark.parametrize("name", ["retyped", "partition source"])
 def test_other_readers_see_the_new_table_and_old_values_never_under_a_new_column(project, name):
     old = StaticTable.from_metadata(locations(project)["silver.orders"])
