@@ -7,12 +7,13 @@ import shutil
 import points
 import pytest
 
-# What is done, and the command that does it: the very first run, a later one, a rebuild, a replay.
+# What is done, and the command that does it: the very first run, a later one, a rebuild, a replay, upkeep.
 SITUATIONS = {
     "first": ("run",),
     "later": ("run",),
     "rebuild": ("run", "--full-refresh"),
     "replay": ("quarantine", "replay"),
+    "upkeep": ("maintain",),
 }
 
 # Points that these two sources and commands cannot pass, and where they are killed instead.
@@ -41,6 +42,11 @@ def prepared(case, situation: str) -> None:
     if situation == "replay":
         case.project.write_contract(minimum=0)
     case.change()
+    if situation == "upkeep":
+        case.project.strict_upkeep()
+        case.project.recover()
+        case.change()
+        case.project.recover()
     if situation == "replay":
         case.project.recover()
         case.project.write_contract(minimum=-1000)

@@ -83,6 +83,11 @@ class UnderTest:
         text = CONTRACT.format(server=self.server, version=self.version, quantity=quantity, limits=limits)
         (self.folder / "contracts" / "orders.odcs.yaml").write_text(text)
 
+    def strict_upkeep(self) -> None:
+        """Upkeep that leaves one snapshot and nothing without a name."""
+        text = f"datasets:\n  orders:\n    read: {self.read}\nupkeep: {{snapshots: 1, keep_hours: 0}}\n"
+        (self.folder / "headgate.yaml").write_text(text)
+
     def begin(self, *command: str, env: dict[str, str] | None = None, limits=None) -> subprocess.Popen:
         """Start a command in a process group of its own."""
         more = {**self.env, **(env or {})}
