@@ -9,8 +9,8 @@ from typing import Any
 from headgate.contract.complaint import did_you_mean, shown
 from headgate.contract.expression import expression_problem
 from headgate.contract.fields import fields_of
-from headgate.contract.history import history_of, operation_of
-from headgate.contract.model import Budget, Dataset, Field, Kind, Operation, Rule, TableCheck
+from headgate.contract.history import history_of, operation_of, window_of
+from headgate.contract.model import Budget, Dataset, Field, Kind, Operation, Rule, TableCheck, Window
 from headgate.contract.names import dataset_problem, fold
 from headgate.contract.operators import contradictions
 from headgate.contract.own import budget_of, check_own, choice
@@ -30,6 +30,7 @@ class Owned:
     error_budget: Budget | None = None
     history: str | None = None
     operation: Operation | None = None
+    window: Window | None = None
     checksum: Rule | None = None
     drops: tuple[Rule, ...] = ()
 
@@ -67,6 +68,8 @@ def dataset_of(part: Part, contract_id: str, contract_version: str, *, old: bool
     entries = check_own(part, "dataset")
     owned = _owned(entries, fields, quality)
     history = history_of(entries, fields, key, owned.order, owned.history)
+    if owned.window and not key:
+        entries["duplicates"].error("a window needs a key", None, "property", code="contradiction")
     if owned.operation and history == "append":
         entries["operation"].error(
             "headgate.operation needs a key", "rows that delete name what they delete", "property", code="contradiction"
@@ -82,6 +85,7 @@ def dataset_of(part: Part, contract_id: str, contract_version: str, *, old: bool
         order=owned.order,
         history=history,
         operation=owned.operation,
+        window=owned.window,
         rules=_in_order(fields, declared, quality.rules, owned.checksum),
         drops=owned.drops,
         checks=(*_unique_checks(fields), *quality.checks),
@@ -209,7 +213,7 @@ def _owned(entries: Mapping[str, Part], fields: tuple[Field, ...], quality: Qual
             case "unknown_fields":
                 choice(entry, ("refuse", "ignore"))
             case "duplicates":
-                _duplicates(entry)
+                owned.window = window_of(entry, by_name)
             case _:
                 pass
     return owned
@@ -280,17 +284,3 @@ def _drops(entry: Part, quality: Quality) -> tuple[Rule, ...]:
             continue
         found.append(Rule(name, "sql", None, sql, description=one.text("description") or "", place=one.place()))
     return tuple(found)
-
-
-def _duplicates(entry: Part) -> None:
-    given = entry.part("value")
-    if given is None:
-        return
-    for name in given.value:
-        if name != "window":
-            given.complaints.error(given.key_place(name), f"unknown `{name[:60]}` of headgate.duplicates", "window")
-    window = given.value.get("window", "forever")
-    if window != "forever":
-        message = f"a window of {shown(window)} for duplicates is not supported"
-        hint = "duplicates are looked for in all history: `window: forever`"
-        given.error(message, hint, "window", code="not-supported")

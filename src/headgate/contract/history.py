@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 from headgate.contract.complaint import did_you_mean, shown
-from headgate.contract.model import Field, Kind, Operation
+from headgate.contract.model import Field, Kind, Operation, Window
 from headgate.contract.part import Part
 from headgate.contract.to_arrow import VALIDITY
 
+_SPAN = re.compile(r"\s*([1-9][0-9]{0,5})\s+(minute|hour|day|week)s?\s*")
+_SECONDS = {"minute": 60, "hour": 3600, "day": 86_400, "week": 604_800}
 _MOMENTS = (Kind.DATE, Kind.TIMESTAMP, Kind.INTEGER)
 
 
@@ -75,3 +78,29 @@ def _operation(entry: Part, given: Part, name: str, by_name: Mapping[str, Field]
         entry.error(f"`delete` lists values of `{name}`, not {shown(values)}", "delete: [d, delete]", "value")
         return None
     return Operation(name, tuple(values))
+
+
+def window_of(entry: Part, by_name: Mapping[str, Field]) -> Window | None:
+    """`{window: 7 days, field: at}`; None for `{window: forever}` and after a complaint."""
+    given = entry.part("value")
+    if given is None:
+        return None
+    for name in given.value:
+        if name not in ("window", "field"):
+            hint = did_you_mean(name, ("window", "field"))
+            given.complaints.error(given.key_place(name), f"unknown `{name[:60]}` of headgate.duplicates", hint)
+    span = given.value.get("window", "forever")
+    if span == "forever":
+        return None
+    found = _SPAN.fullmatch(span) if isinstance(span, str) else None
+    if found is None:
+        given.error(f"a window of {shown(span)} for duplicates", "write `7 days` or `forever`", "window")
+        return None
+    field = given.needed_text("field")
+    if field is None:
+        return None
+    of = by_name.get(field)
+    if of is None or of.type.kind not in (Kind.DATE, Kind.TIMESTAMP):
+        given.error(f"{shown(field)} is no date or timestamp of this dataset", "name the time of the event", "field")
+        return None
+    return Window(field, int(found[1]) * _SECONDS[found[2]])

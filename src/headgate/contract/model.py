@@ -203,6 +203,14 @@ class Operation:
 
 
 @dataclass(frozen=True, slots=True)
+class Window:
+    """Duplicates are looked for among rows whose `field` is at most so much older than the newest in silver."""
+
+    field: str
+    seconds: int
+
+
+@dataclass(frozen=True, slots=True)
 class Freshness:
     """`slaProperties` latency: the newest value of `field` is at most `seconds` old."""
 
@@ -223,6 +231,7 @@ class Dataset:
     key: tuple[str, ...] = ()  # primary key fields in position order; empty: every row counts
     order: tuple[str, ...] = ()  # latest wins by these fields; ties are decided by position
     history: str = "latest"  # append | latest | scd2; append when there is no key
+    window: Window | None = None  # None: duplicates are looked for in all history
     operation: Operation | None = None  # how rows say that they delete their key
     rules: tuple[Rule, ...] = ()  # every row rule in a fixed order
     drops: tuple[Rule, ...] = ()  # headgate.drop: rows for which the predicate is true get the verdict `dropped`

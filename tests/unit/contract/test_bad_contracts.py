@@ -266,7 +266,8 @@ CASES = {
     "checksum of nothing": (own("checksum", "{field: s, of: §oo}"), '"oo", which is not declared'),
     "checksum by an unknown algorithm": (own("checksum", "{field: s, of: o, algorithm: §crc}"), "checksum algorithm"),
     "checksum in a number": (own("checksum", "{field: §k, of: o}"), "cannot hold a checksum"),
-    "window of duplicates": (own("duplicates", "{window: §7 d}"), "is not supported"),
+    "window of duplicates": (own("duplicates", "{window: §7 d}"), 'a window of "7 d" for duplicates'),
+    "window over no time": (own("duplicates", "{window: 7 days, field: §k}"), "is no date or timestamp"),
     "drop without SQL": (own("drop", "[§{id: a}]"), "`sql` is missing"),
     "drop with a statement": (own("drop", "[{id: a, sql: §'drop table x'}]"), "it is a statement"),
     "property twice": (

@@ -6,15 +6,16 @@ import os
 import random
 import tempfile
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 import duckdb
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from refine_rig import Rig, dataset, integer, text
+from refine_rig import Rig, dataset, instant, integer, text
 
-from headgate.contract.model import Field, Kind, Operation, Type
+from headgate.contract.model import Field, Kind, Operation, Type, Window
 from headgate.ports.batch import OFFSET, PARTITION
 from headgate.ports.engine import DELETED
 
@@ -228,3 +229,23 @@ def test_lost_indexes_cost_time_and_change_nothing(tmp_path, of):
     rig.land(table(more))
     rig.refine()
     check(rig, placed(rows + more))
+
+
+def test_within_the_window_copies_are_found_and_what_is_older_waits_in_quarantine(tmp_path):
+    fields = [text("id", required=True, key_position=1), instant("at", required=True)]
+    of = dataset(fields, key=("id",), window=Window("at", 7 * 86_400))
+    rig = Rig(tmp_path, of)
+
+    def land(*rows):
+        times = [datetime(2026, 1, day, tzinfo=UTC) for _, day in rows]
+        rig.land(pa.table({"id": [key for key, _ in rows], "at": pa.array(times, pa.timestamp("us", "UTC"))}))
+        return {verdict: n for verdict, n in rig.refine().verdicts["p"].items() if n}
+
+    assert land(("old", 1), ("a", 10), ("b", 20)) == {"accepted": 3}  # nothing was there: no window yet
+    assert land(("a", 10), ("b", 20), ("c", 13)) == {"duplicate": 1, "quarantined": 1, "accepted": 1}
+    assert rig.rows("quarantine")[0]["reasons"][0]["rule"] == "headgate.late"
+    assert land(("old", 20)) == {"accepted": 1}  # its namesake is older than the window, and is not looked for
+    rig.dataset = replace(of, window=None)
+    rig.replay()
+    assert rig.rows("quarantine") == []
+    assert len({r[OFFSET] for r in rig.rows("silver")} & {3}) == 0  # the late copy was a duplicate

@@ -16,11 +16,12 @@ import pyarrow as pa
 from headgate.contract.model import Dataset
 from headgate.contract.to_arrow import IS_CURRENT, VALID_FROM, VALID_TO
 from headgate.contract.to_sql import duckdb_type, literal, quote
-from headgate.engines.duckdb.arrays import compute, fetch
+from headgate.engines.duckdb.arrays import compute, fetch, whole
 from headgate.engines.duckdb.connection import Settings
 from headgate.engines.duckdb.files import open_parquet, plain_type
 from headgate.engines.duckdb.judgement import CONTENT, DELETES, KEY, content_hash, key_columns
 from headgate.engines.duckdb.key_index import FILTER, ROW, IndexLayout, IndexWriter, KeyIndex, Wanted, open_index
+from headgate.engines.duckdb.lateness import Cutoff
 from headgate.errors import DefectError
 from headgate.ports.batch import OFFSET, PARTITION, VERSION
 from headgate.ports.engine import DELETED, RefineJob
@@ -88,8 +89,14 @@ class Silver:
     """
 
     def __init__(
-        self, connection: duckdb.DuckDBPyConnection, job: RefineJob, layout: IndexLayout, indexes: Indexes
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        job: RefineJob,
+        layout: IndexLayout,
+        indexes: Indexes,
+        cutoff: Cutoff | None = None,
     ) -> None:
+        self.cutoff = cutoff
         self.connection, self.dataset = connection, job.dataset
         deletions = (
             [info for info in job.ledger if info.lower.get("verdict") == DELETED] if job.dataset.operation else []
@@ -116,11 +123,20 @@ class Silver:
             deletes = number >= self.in_silver
             if not deletes and not self._may_match(info, bounds, values):
                 continue
-            for rows in self.index(number).find(wanted):
+            for matches in self.index(number).find(wanted):
+                rows = matches if deletes else self._counting(matches)
                 file = pa.array(np.full(rows.num_rows, number, np.int32))
                 flag = pa.array(np.full(rows.num_rows, deletes))
                 found.append(rows.append_column(FILE_NUMBER, file).append_column(DELETES, flag))
         return pa.concat_tables(found) if found else self._empty()
+
+    def _counting(self, rows: pa.Table) -> pa.Table:
+        """The rows that are not older than the window; all without one."""
+        if self.cutoff is None:
+            return rows
+        column = whole(rows[self.cutoff.field])
+        inside = compute.greater_equal(column, pa.scalar(self.cutoff.value, column.type))
+        return rows.filter(compute.fill_null(inside, fill_value=True))
 
     def index(self, number: int) -> KeyIndex:
         """The index of a file: open, kept, or made anew."""
@@ -141,7 +157,9 @@ class Silver:
         rows = rows.append_column(ROW, pa.array(np.arange(rows.num_rows, dtype=np.uint32)))
         rows = rows.filter(compute.equal(rows["verdict"], DELETED))
         members = ", ".join(f"deleted.{quote(n)} AS {quote(n)}" for n in wanted_columns(self.dataset, self.key))
-        ends = ", ".join(f"CAST(NULL AS {self.types[n]}) AS {n}" for n in (VALID_TO,) if n in self.layout.schema.names)
+        mine = wanted_columns(self.dataset, self.key)
+        others = [n for n in held_columns(self.dataset, self.key) if n not in mine]
+        ends = ", ".join(f"CAST(NULL AS {self.types[n]}) AS {quote(n)}" for n in others)
         keys = ", ".join(f"CAST({quote(k)} AS {self.types[k]})" for k in self.key)
         self.connection.register("hg_rows", rows)
         hashed = fetch(
@@ -187,6 +205,8 @@ class Silver:
         return result
 
     def _may_match(self, info: FileInfo, bounds: Mapping[str, tuple[Any, Any]], values: np.ndarray | None) -> bool:
+        if self.cutoff is not None and not self.cutoff.may_hold(info):
+            return False
         for name, (least, greatest) in bounds.items():
             if _less(greatest, info.lower.get(name)) or _less(info.upper.get(name), least):
                 return False
@@ -233,7 +253,9 @@ def wanted_columns(dataset: Dataset, key: Sequence[str]) -> list[str]:
 
 def held_columns(dataset: Dataset, key: Sequence[str]) -> list[str]:
     """What an index keeps of a row beside its place and hashes."""
-    return [*wanted_columns(dataset, key), *((VALID_TO,) if dataset.history == "scd2" else ())]
+    ends = (VALID_TO,) if dataset.history == "scd2" else ()
+    times = (dataset.window.field,) if dataset.window else ()
+    return list(dict.fromkeys([*wanted_columns(dataset, key), *ends, *times]))
 
 
 def last_positions(

@@ -21,6 +21,7 @@ from headgate.engines.duckdb.connection import Settings, connect
 from headgate.engines.duckdb.files import open_parquet, sync_folder
 from headgate.engines.duckdb.history import Indexes, Silver, forget_others, index_layout, last_positions
 from headgate.engines.duckdb.judgement import KEY
+from headgate.engines.duckdb.lateness import limit
 from headgate.engines.duckdb.output import TableWriter, Written
 from headgate.engines.duckdb.pieces import partition_counts, plan_pieces
 from headgate.engines.duckdb.pool import Pool, open_pool
@@ -46,11 +47,12 @@ _NONE = np.empty(0, np.uint64)
 
 def refine(settings: Settings, job: RefineJob, indexes: Indexes) -> Refined:
     """Judge the job's rows and write the files. DefectError when a row has no verdict or two."""
+    job, cutoff = limit(job)
     pieces = plan_pieces(job)
     layout = index_layout(settings, job)
     with open_pool(settings, job, pieces) as pool, connect(settings, threads=settings.cores, share=2) as connection:
         reports = pool.decode(pieces)
-        silver = Silver(connection, job, layout, indexes) if layout else None
+        silver = Silver(connection, job, layout, indexes, cutoff) if layout else None
         verdicts = _decide(job, reports, pool, silver) if silver else None
         written = pool.write(*((verdicts.in_pieces(), verdicts.closed_in_pieces()) if verdicts else ({}, {})))
         rewritten = rewrite(settings, job, _rewrites(verdicts, silver)) if verdicts and silver else []

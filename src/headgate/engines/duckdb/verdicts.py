@@ -127,7 +127,7 @@ def _candidates(rows: pa.Table, held: pa.Table) -> pa.Table:
                 columns[name] = (
                     table[name].cast(nowhere[name]) if name in nowhere else table[name].cast(held[name].type)
                 )
-            elif name == VALID_TO:
+            elif name not in nowhere:
                 columns[name] = pa.nulls(table.num_rows, held[name].type)
             else:
                 columns[name] = pa.array(np.full(table.num_rows, -1)).cast(nowhere[name])
