@@ -39,58 +39,55 @@ _FURTHEST_MS = (1 << 63) // 1000 - 1  # beyond it microseconds do not count
 
 
 class Gathered:
-    """Messages taken from the client, in the order in which they came."""
+    """Messages taken from the client, in the order in which they came. They become columns at once, while they are in
+    the processor's cache and their memory can be used for the next."""
 
     def __init__(self) -> None:
+        self._parts: list[tuple[Any, ...]] = []
         self.partitions: list[np.ndarray] = []
         self.offsets: list[np.ndarray] = []
-        self._values: list[bytes | None] = []
-        self._keys: list[bytes | None] = []
-        self._stamps: list[tuple[int, int]] = []
-        self._headers: list[Sequence[tuple[str, bytes | None]] | None] = []
         self.size_bytes = 0
 
     def __len__(self) -> int:
-        return len(self._values)
+        return sum(map(len, self.offsets))
 
     def add(self, messages: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
         """Take messages (none an error); their partitions and offsets."""
         of, count = type(messages[0]), len(messages)
         partitions = np.fromiter(map(of.partition, messages), np.int32, count)
         offsets = np.fromiter(map(of.offset, messages), np.int64, count)
-        values: list[bytes | None] = list(map(of.value, messages))
+        stamps = np.fromiter(chain.from_iterable(map(of.timestamp, messages)), np.int64, 2 * count)
+        values: Any = pa.array(list(map(of.value, messages)), pa.binary())
+        keys: Any = pa.array(list(map(of.key, messages)), pa.binary())
+        try:
+            headers = list(map(of.headers, messages))
+        except UnicodeDecodeError:
+            headers = list(map(_headers, messages))
+        lists = _header_lists(headers)
         self.partitions.append(partitions)
         self.offsets.append(offsets)
-        self._values += values
-        self._keys += map(of.key, messages)
-        self._stamps += map(of.timestamp, messages)
-        try:
-            self._headers += list(map(of.headers, messages))
-        except UnicodeDecodeError:
-            self._headers += map(_headers, messages)
-        self.size_bytes += sum(map(len, filter(None, values))) + 64 * count
+        self._parts.append((values, keys, lists, stamps))
+        self.size_bytes += values.nbytes + keys.nbytes + lists.nbytes
         return partitions, offsets
 
     def rows(self, names: pa.Array[Any], text_format: str) -> pa.RecordBatch:
         """The rows with `SCHEMA`. `names` are the partitions' labels by number."""
-        count = len(self)
-        if not count:
+        if not self._parts:
             return pa.RecordBatch.from_arrays([pa.array([], field.type) for field in SCHEMA], schema=SCHEMA)
         partitions, offsets = np.concatenate(self.partitions), np.concatenate(self.offsets)
-        stamps = np.array(self._stamps, np.int64)
-        kinds, instants = stamps[:, 0], stamps[:, 1]
-        kind: Any = pa.array(kinds)
+        values, keys, headers, all_stamps = zip(*self._parts, strict=True)
+        stamps = np.concatenate(all_stamps)
+        kinds, instants = stamps[::2], stamps[1::2]
         missing = (kinds == 0) | (instants > _FURTHEST_MS) | (instants < -_FURTHEST_MS)
         micros: Any = pa.array(np.where(missing, 0, instants) * 1000, pa.int64(), mask=missing)
+        kind: Any = pa.array(kinds)
         columns = [
             names.take(pa.array(partitions)),
             pa.array(offsets),
-            pa.array(self._values, pa.binary()),
-            pa.repeat(pa.scalar(text_format, pa.string()), count),
-            pa.array(self._keys, pa.binary())
-            if any(k is not None for k in self._keys)
-            else pa.nulls(count, pa.binary()),
-            _header_lists(self._headers),
+            pa.concat_arrays(values),
+            pa.repeat(pa.scalar(text_format, pa.string()), len(offsets)),
+            pa.concat_arrays(keys),
+            pa.concat_arrays(headers),
             micros.cast(INSTANT),
             _KINDS.take(kind),
         ]
