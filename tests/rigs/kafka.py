@@ -201,6 +201,14 @@ class Broker:
         answers = self.admin().list_offsets(asked)
         return [int(answers[one].result(WAIT_S).offset) for one in asked]
 
+    def committed(self, group: str, topic: str, partitions: int = 1) -> list[int]:
+        """What the group has been told; -1001 where nothing."""
+        from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
+
+        asked = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, n) for n in range(partitions)])
+        (future,) = self.admin().list_consumer_group_offsets([asked]).values()
+        return [int(one.offset) for one in future.result(WAIT_S).topic_partitions]
+
     def allow(self, user: str, topic: str, *operations: str) -> None:
         """Gives a user rights on a topic, such as READ and DESCRIBE."""
         from confluent_kafka.admin import AclBinding, AclOperation, AclPermissionType, ResourcePatternType, ResourceType

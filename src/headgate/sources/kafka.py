@@ -27,7 +27,7 @@ from headgate.sources.kafka_rows import SCHEMA, Gathered
 from headgate.sources.kafka_settings import Settings, passed_of, settings_of
 from headgate.sources.kafka_topic import Facts, Range, Topic, has_id
 
-__all__ = ["KafkaSource", "Settings", "connect"]
+__all__ = ["SCHEMA", "KafkaSource", "Settings", "connect"]
 
 
 def connect(dataset: Dataset, server: Server, read: Mapping[str, Any]) -> KafkaSource:
