@@ -12,6 +12,7 @@ import pytest
 from pyiceberg.table import StaticTable
 
 from e2e.command import good, headgate
+from headgate import Project
 from rigs import iceberg_reader
 
 CONTRACT = """\
@@ -249,6 +250,8 @@ def test_other_readers_see_the_new_table_and_old_values_never_under_a_new_column
     assert table.schema().find_field(column).field_id > old.metadata.last_column_id
     assert table.scan().to_arrow().num_rows == int(iceberg_reader.ask({"t": now}, "select count(*) from t")[0][0][0])
     assert {f.source_id for one in table.specs().values() for f in one.fields} <= set(table.schema()._lazy_id_to_field)
+    with Project.open(project) as opened:  # who follows changes begins anew
+        assert opened.lake.cut().table("silver.orders").changes(old.metadata.current_snapshot_id) is None
     if name == "retyped":  # time travel: the rows of then, with the columns of then
         then = table.scan(snapshot_id=old.metadata.current_snapshot_id).to_arrow()
         assert then.equals(old.scan().to_arrow())

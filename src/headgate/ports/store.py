@@ -100,7 +100,8 @@ class TableView(Protocol):
         """A named fact that a publication left with `note_fact`, found like a position."""
 
     def changes(self, since_snapshot_id: int) -> tuple[Sequence[str], Sequence[str]] | None:
-        """Paths of the data files that brought and took rows since that snapshot; None when it is no longer known.
+        """Paths of the data files that brought and took rows since that snapshot; None when it is no longer known, or
+        had columns that the table has no more.
 
         The rows of the added files less the rows of the removed ones, each as often as it occurs, are the change:
         rewrites of files are stepped over, so a path may be of a file that the table no longer names but still keeps.

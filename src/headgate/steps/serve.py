@@ -134,7 +134,7 @@ class _Changes:
         elif snapshot:
             changes = view.changes(int(snapshot))
             if changes is None:
-                self.whole = "the snapshot that was served last has expired"
+                self.whole = "the snapshot that was served last has expired, or had other columns"
             else:
                 self._between(spec, mode, *changes)
 

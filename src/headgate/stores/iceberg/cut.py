@@ -140,9 +140,15 @@ class IcebergView:
             count += 1
         return count
 
+    def _has_columns_of(self, snapshot: Snapshot) -> bool:
+        schemas = {schema.schema_id: schema for schema in self.metadata.schemas}
+        then = schemas.get(snapshot.schema_id) if snapshot.schema_id is not None else None
+        return then is None or set(then._lazy_id_to_field) <= set(self.metadata.schema()._lazy_id_to_field)
+
     def changes(self, since_snapshot_id: int) -> tuple[Sequence[str], Sequence[str]] | None:
-        """Paths added and removed since a snapshot; None when it has expired. Snapshots that only rewrote files are
-        stepped over, unless rows have been taken from a file that one of them wrote."""
+        """Paths added and removed since a snapshot; None when it has expired, or had columns that are no more: its
+        files cannot be read as this table's. Snapshots that only rewrote files are stepped over, unless rows have
+        been taken from a file that one of them wrote."""
         since = self.metadata.snapshot_by_id(since_snapshot_id)
         now = last = snapshot = self.metadata.current_snapshot()
         added, removed, taken, written = (set[str]() for _ in range(4))
@@ -153,7 +159,7 @@ class IcebergView:
                 self._difference(parent, snapshot, written, taken)
                 last = parent
             snapshot = parent
-        if since is None or snapshot is None:
+        if since is None or snapshot is None or not self._has_columns_of(since):
             return None
         self._difference(since, last, added, removed)
         if removed & written:
