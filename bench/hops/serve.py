@@ -1,10 +1,12 @@
-"""Silver -> PostgreSQL, whole process, against plain COPY of the same rows; and 20,000 changed rows."""
+"""Silver -> PostgreSQL, the serve step and the whole process, against plain COPY of the same rows; 20,000 changed rows."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
+from dataclasses import replace
 
 from bench import sales
 from bench.measure import Cost, headgate, in_turn, median, ratio, run
@@ -32,7 +34,7 @@ def measure(rounds: int) -> list[Figure]:
 
             def ours() -> Cost:
                 source.run("drop schema silver cascade; checkpoint")
-                return headgate("run", OUTLET, project=project, env=env)
+                return headgate("run", OUTLET, "--json", project=project, env=env)
 
             def copy(form: str, key: bool) -> Cost:
                 source.run("drop table if exists plain; create table plain (like silver.sales); checkpoint")
@@ -56,39 +58,34 @@ def measure(rounds: int) -> list[Figure]:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     mine, few = costs["headgate run serve"], median(changed)
+    steps = [replace(cost, wall_s=_step_s(cost.output)) for cost in mine]
     cost = median(mine)
     told = f"{ROWS:,} rows, {ROWS / cost.wall_s:,.0f}/s"
+    hop, text = "serve postgres", costs["COPY text, then key"]
+    rate = f"{ROWS:,} rows, {ROWS / median(steps).wall_s:,.0f}/s"
     return [
+        figure(f"{hop}: step / COPY text", ratio(steps, text), "ratio", 1.43, 1.1, rate, median(steps)),
         figure(
-            "serve postgres: wall / COPY text",
-            ratio(mine, costs["COPY text, then key"]),
-            "ratio",
-            1.43,
-            1.1,
-            told,
-            cost,
+            f"{hop}: step / COPY binary", ratio(steps, costs["COPY binary, then key"]), "ratio", 2.0, 1.43, rate, cost
         ),
         figure(
-            "serve postgres: wall / COPY binary",
-            ratio(mine, costs["COPY binary, then key"]),
+            f"{hop}: step / COPY text without key",
+            ratio(steps, costs["COPY text, no key"]),
             "ratio",
             2.0,
             1.43,
-            told,
+            rate,
             cost,
         ),
-        figure(
-            "serve postgres: wall / COPY text without key",
-            ratio(mine, costs["COPY text, no key"]),
-            "ratio",
-            3.3,
-            1.43,
-            told,
-            cost,
-        ),
-        figure("serve postgres: peak memory", cost.peak_rss_mib, "MiB", 500, 300, told, cost),
-        figure("serve postgres: 20,000 changed rows", few.wall_s, "s", 3.0, 1.5, f"into {ROWS:,} rows", few),
+        figure(f"{hop}: whole process / COPY text", ratio(mine, text), "ratio", 1.43, 1.1, told, cost),
+        figure(f"{hop}: peak memory", cost.peak_rss_mib, "MiB", 500, 300, told, cost),
+        figure(f"{hop}: 20,000 changed rows", few.wall_s, "s", 3.0, 1.5, f"into {ROWS:,} rows", few),
     ]
+
+
+def _step_s(output: str) -> float:
+    """Seconds of the serve step alone, from the run's record."""
+    return json.loads(output[output.index("{") :])["served"][0]["seconds"]
 
 
 def _psql(command: str, env: dict[str, str], *then: str) -> Cost:
