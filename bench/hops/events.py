@@ -70,7 +70,12 @@ def measure(rounds: int) -> list[Figure]:
     with open(os.path.join(folder, "contracts", "events.odcs.yaml"), "w") as out:
         out.write(CONTRACT)
 
+    def loop():
+        _warm(file)
+        return run([sys.executable, "-c", _TUTORIAL, file, folder])
+
     def ours():
+        _warm(file)
         shutil.rmtree(os.path.join(folder, ".headgate"), ignore_errors=True)
         return headgate("run", project=folder)
 
@@ -78,19 +83,26 @@ def measure(rounds: int) -> list[Figure]:
         rounds,
         {
             "headgate run": ours,
-            "tutorial loop, json per line": lambda: run([sys.executable, "-c", _TUTORIAL, file, folder]),
+            "tutorial loop, json per line": loop,
         },
         warm=0,
     )
     _check(folder, expected)
-    mine, loop = costs["headgate run"], costs["tutorial loop, json per line"]
+    mine, theirs = costs["headgate run"], costs["tutorial loop, json per line"]
     cost = median(mine)
-    against = f"tutorial loop {median(loop).cpu_s / EVENTS * 1e6:.1f} us CPU per event"
+    against = f"tutorial loop {median(theirs).cpu_s / EVENTS * 1e6:.1f} us CPU per event"
     return [
         figure("events: CPU per event", cost.cpu_s / EVENTS * 1e6, "us", 7.5, 6, against, cost),
         figure("events: wall / CPU", cost.wall_s / cost.cpu_s, "ratio", 0.6, 0.53, "2 cores", cost),
-        figure("events: CPU / tutorial loop", ratio(mine, loop, "cpu_s"), "ratio", 0.3, 0.2, against, cost),
+        figure("events: CPU / tutorial loop", ratio(mine, theirs, "cpu_s"), "ratio", 0.3, 0.2, against, cost),
     ]
+
+
+def _warm(path: str) -> None:
+    """Both contenders find the file in memory: on a virtual machine reading it anew would cost whoever comes first."""
+    with open(path, "rb", buffering=0) as file:
+        while file.read(1 << 22):
+            pass
 
 
 def _check(folder: str, expected: dict[str, int]) -> None:

@@ -123,6 +123,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     if sys.platform == "linux":  # measured: a fifth less peak memory than Arrow's default, and no slower
         os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "jemalloc")
+        # Landing takes the same megabytes again and again, on a busy machine more than the usual second apart.
+        os.environ.setdefault("JE_ARROW_MALLOC_CONF", "dirty_decay_ms:10000")
     gc.disable()  # imports make many objects that stay; one collection afterwards costs less than dozens meanwhile
     module, _, function = arguments.target.partition(":")
     try:
