@@ -197,6 +197,10 @@ def test_refused_by_password_or_rights_is_exit_2_without_the_password(project):
     answer = project.answer("run", env={"SERVE_URL": url})
     assert answer.code == 2, answer.err
     assert "s3cr3t-word" not in answer.out + answer.err
+    looked = project.answer("doctor", env={"SERVE_URL": url})
+    assert looked.code == 1, looked.out
+    assert "s3cr3t-word" not in looked.out + looked.err
+    assert project.answer("doctor").code == 0
     missing = project.answer("run", env={"SERVE_URL": ""})
     assert missing.code == 2
     assert "SERVE_URL" in missing.err
@@ -224,6 +228,8 @@ def test_wrong_entries_are_exit_2_with_their_name(project, entry, said):
     answer = project.answer("run")
     assert answer.code == 2, answer.err
     assert said in answer.err
+    if "nothing" in said or "must be" in said:
+        assert said in project.answer("validate").err
 
 
 def test_two_servers_at_once_leave_every_row_once(project):

@@ -38,10 +38,11 @@ def validate(arguments: argparse.Namespace) -> int:
     for c in complaints:
         show.line(f"{c.place}: {c.severity}: {c.message}" + (f"\n  what to do: {c.hint}" if c.hint else ""))
     if not errors:
+        from headgate.runtime.outlets import check_routes
         from headgate.runtime.project import Project
 
         if not arguments.paths and (Path(arguments.project) / "headgate.yaml").exists():
-            Project.open(arguments.project)
+            check_routes(Project.open(arguments.project))
         show.line(f"{len(files)} contracts are valid")
     return FixInputError.exit_code if errors else 0
 

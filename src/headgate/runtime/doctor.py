@@ -12,6 +12,7 @@ from typing import Any
 
 import headgate
 from headgate.errors import HeadgateError
+from headgate.runtime.outlets import state_of_outlets
 from headgate.runtime.project import Project
 
 FREE_BYTES = 1 << 30
@@ -49,7 +50,17 @@ def examine(folder: str) -> list[dict[str, str]]:
         except HeadgateError as error:
             found.append(_row("lake", "wrong", _said(error)))
         found += [_source(project, dataset) for dataset in project.datasets]
+        found += _targets(project)
     return found
+
+
+def _targets(project: Project) -> list[dict[str, str]]:
+    """Whether each target of `serve:` answers; tables that are not there yet cannot be asked for."""
+    try:
+        states = state_of_outlets(project, project.lake.cut())
+    except HeadgateError as error:
+        return [_row("serve", "wrong", _said(error))]
+    return [_row(s["outlet"], "wrong" if s["error"] else "good", s["error"] or s["state"]) for s in states]
 
 
 def _source(project: Project, dataset: Any) -> dict[str, str]:

@@ -60,6 +60,14 @@ def _exist(project: Workspace, route: Route, table: str) -> None:
         )
 
 
+def check_routes(project: Workspace) -> None:
+    """FixInputError for an entry of `serve:` whose kind or tables do not exist. Asks no target."""
+    from headgate.runtime.wire import store_module
+
+    for one in outlets(project):
+        store_module(one.route.kind, str(one.route.place))
+
+
 def outlet_nodes(project: Workspace, nodes: Mapping[str, Node]) -> dict[str, Node]:
     """What can be selected: after the table that it sends, tagged `serve`."""
     made = {}
