@@ -27,6 +27,7 @@ ELSEWHERE: dict[str, str] = {
     "kafka: rows sent, position not": KAFKA,
     "kafka: position sent, not committed": KAFKA,
     "kafka: committed": KAFKA,
+    "carry: committed": "tests/e2e/test_transport.py",
 }
 
 

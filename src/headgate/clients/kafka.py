@@ -17,7 +17,7 @@ from headgate.errors import (
     StoreUnavailable,
 )
 
-TIMEOUT_S = 30.0  # how long one question to the cluster may take
+TIMEOUT_S = 15.0  # how long one question to the cluster may take
 
 _RIGHTS = (
     "TOPIC_AUTHORIZATION_FAILED",
@@ -50,6 +50,7 @@ class Address:
 
     bootstrap: str
     passed: Mapping[str, str] = field(default_factory=dict, repr=False, metadata={"secret": True})
+    refusals: list[Any] = field(default_factory=list, repr=False, compare=False)  # told aside; the calls only time out
 
     @classmethod
     def parse(cls, options: Mapping[str, Any], where: str | None = None) -> Address:
@@ -81,11 +82,16 @@ class Address:
             "socket.keepalive.enable": True,
             "log_level": 2,
             "logger": _quiet(),
-            "error_cb": _ignore,
+            "error_cb": self._aside,
             **self.passed,
             "bootstrap.servers": self.bootstrap,
             **{name.replace("_", "."): value for name, value in own.items()},
         }
+
+    def _aside(self, error: Any) -> None:
+        """Errors come back from the calls that they concern, but for this one: a login that fails is tried for ever."""
+        if error.name() in _IDENTITY and not self.refusals:
+            self.refusals.append(error)
 
 
 def module() -> Any:
@@ -108,14 +114,29 @@ def admin(address: Address) -> Any:
 
 @contextmanager
 def translated(
-    address: Address, unavailable: type[RetryableError] = StoreUnavailable, *, where: str | None = None
+    address: Address,
+    unavailable: type[RetryableError] = StoreUnavailable,
+    *,
+    where: str | None = None,
+    client: Any = None,
 ) -> Iterator[None]:
-    """Raises Kafka's errors as Headgate's; what may pass by itself becomes `unavailable`."""
+    """Raises Kafka's errors as Headgate's; what may pass by itself becomes `unavailable`. `client` is asked why."""
     kafka = module()
     try:
         yield
     except kafka.KafkaException as cause:
+        if client is not None:
+            client.poll(0)
         raise error_of(cause, address, unavailable, where=where) from cause
+
+
+def told_by(cause: Exception) -> Any:
+    """The KafkaException in an error that a client raised, None when it is another error. A fatal one may come as the
+    cause of a SystemError: the client raises it while it calls back, and Python complains of that."""
+    for one in (cause, cause.__cause__):
+        if isinstance(one, module().KafkaException):
+            return one
+    return None
 
 
 def name_of(error: Any) -> str:
@@ -149,6 +170,8 @@ def error_of(
         return FixInputError(f"Kafka refuses it: {told}", where=place)
     if name in _FENCED:
         return CommitConflict("another producer took over; nothing of this commit landed", where=place)
+    if address.refusals:
+        return error_of(address.refusals[0], Address(address.bootstrap), unavailable, where=where)
     hint = f"is a broker running at {address}?"
     return unavailable(f"Kafka did not answer as it should: {told} ({name})", where=place, hint=hint)
 
@@ -161,7 +184,3 @@ def _quiet() -> Any:
     logger.addHandler(logging.NullHandler())
     logger.propagate = False
     return logger
-
-
-def _ignore(_error: Any) -> None:
-    """Errors come back from the calls that they concern."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from headgate.clients.kafka import TIMEOUT_S, Address, error_of, module
+from headgate.clients.kafka import TIMEOUT_S, Address, error_of, module, told_by
 from headgate.errors import StoreUnavailable
 
 
@@ -35,6 +35,30 @@ def send(
         "on_delivery": delivered,
     }
     producer = kafka.Producer({**address.settings(), **own})
+    try:
+        sent = _queue(producer, topic, messages, rate, failed)
+        left = producer.flush(TIMEOUT_S)
+    except (kafka.KafkaException, SystemError) as cause:
+        told = told_by(cause)
+        if told is None:
+            raise
+        raise error_of(told, address, StoreUnavailable, where=f"{address}/{topic}") from cause
+    if failed:
+        producer.purge()
+        raise error_of(failed[0], address, StoreUnavailable, where=f"{address}/{topic}")
+    if left:
+        raise StoreUnavailable(f"{left} messages were not taken in time", where=f"{address}/{topic}")
+    return sent
+
+
+def _queue(
+    producer: Any,
+    topic: str,
+    messages: Iterable[tuple[bytes | None, bytes]],
+    rate: float | None,
+    failed: Sequence[Any],
+) -> int:
+    """Hand all messages to the client, until one failed; how many."""
     sent, begun = 0, time.monotonic()
     for key, value in messages:
         if rate and (early := begun + sent / rate - time.monotonic()) > 0:
@@ -51,10 +75,4 @@ def send(
             break
         if not sent % 1000:
             producer.poll(0)
-    left = producer.flush(TIMEOUT_S)
-    if failed:
-        producer.purge()
-        raise error_of(failed[0], address, StoreUnavailable, where=f"{address}/{topic}")
-    if left:
-        raise StoreUnavailable(f"{left} messages were not taken in time", where=f"{address}/{topic}")
     return sent

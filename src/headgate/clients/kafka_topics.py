@@ -46,7 +46,7 @@ def topic(client: Any, address: Address, name: str, *, timeout_s: float = TIMEOU
     """The topic, None when there is none or the client may not know. Raises SourceUnavailable and so on."""
     kafka = module()
     collection = kafka.TopicCollection([name])
-    with translated(address, SourceUnavailable, where=name):
+    with translated(address, SourceUnavailable, where=name, client=client):
         future = client.describe_topics(collection, request_timeout=timeout_s)[name]
         try:
             found = future.result()
@@ -71,7 +71,7 @@ def existing(client: Any, address: Address, name: str) -> Topic:
 
 def names(client: Any, address: Address) -> list[str]:
     """Names of all topics that the client may see, sorted."""
-    with translated(address, SourceUnavailable):
+    with translated(address, SourceUnavailable, client=client):
         return sorted(client.list_topics(timeout=TIMEOUT_S).topics)
 
 
@@ -93,7 +93,7 @@ def create(
     from confluent_kafka.admin import NewTopic
 
     asked = NewTopic(name, num_partitions=partitions, replication_factor=replication, config=dict(config or {}))
-    with translated(address, SourceUnavailable, where=name):
+    with translated(address, SourceUnavailable, where=name, client=client):
         future = client.create_topics([asked], request_timeout=TIMEOUT_S, operation_timeout=TIMEOUT_S)[name]
         try:
             future.result()
@@ -121,7 +121,7 @@ def configured(client: Any, address: Address, name: str) -> dict[str, str]:
     from confluent_kafka.admin import ConfigResource, ConfigSource
 
     resource = ConfigResource("topic", name)
-    with translated(address, SourceUnavailable, where=name):
+    with translated(address, SourceUnavailable, where=name, client=client):
         found = client.describe_configs([resource], request_timeout=TIMEOUT_S)[resource].result()
     own = ConfigSource.DYNAMIC_TOPIC_CONFIG.value
     return {key: entry.value for key, entry in sorted(found.items()) if entry.source in (own, "DYNAMIC_TOPIC_CONFIG")}
@@ -152,7 +152,7 @@ def offsets(
         ]
         return [{p.partition: future.result().offset for p, future in one.items()} for one in futures]
 
-    with translated(address, unavailable, where=name):
+    with translated(address, unavailable, where=name, client=client):
         found = _settled(ask)
     return {one: Offsets(found[0][one], found[1][one], found[2][one]) for one in partitions}
 

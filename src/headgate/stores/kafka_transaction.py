@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from headgate import crash
-from headgate.clients.kafka import Address, error_of, module, name_of
+from headgate.clients.kafka import Address, error_of, module, name_of, told_by
 from headgate.clients.kafka_memory import Memory, position_key
 from headgate.clients.kafka_topics import Topic, offsets
 from headgate.errors import (
@@ -85,8 +85,11 @@ class Writer:
             self._agree(stretch.start, stretch.end)  # 4
             after = self._held.advanced(stretch.end)
             self._note(after, form_key, form)
-        except module().KafkaException as cause:
-            raise self._broken(cause, stretch.start) from cause
+        except (module().KafkaException, SystemError) as cause:
+            told = told_by(cause)
+            if told is None:
+                raise
+            raise self._broken(told, stretch.start) from cause
         except (Exception, KeyboardInterrupt):
             self._abort()
             raise
