@@ -1,0 +1,107 @@
+"""The index of keys: finds exactly the rows whose hash is asked for, also in parts, rewritten, and read back."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from refine_rig import Rig, dataset, integer, text
+
+from headgate.contract.to_arrow import VALID_TO
+from headgate.engines.duckdb import key_index
+from headgate.engines.duckdb.judgement import CONTENT, KEY
+from headgate.engines.duckdb.key_index import ROW, IndexLayout, IndexWriter, Wanted, open_index
+
+COLUMNS = pa.schema([pa.field("k", pa.string()), pa.field(VALID_TO, pa.int64())])
+NOTHING = pa.table({ROW: pa.array([], pa.uint32()), VALID_TO: pa.array([], pa.int64())})
+
+
+def rows(hashes):
+    return pa.table(
+        {
+            KEY: pa.array(hashes, pa.uint64()),
+            CONTENT: pa.array(hashes // 2, pa.uint64()),
+            "k": pa.array([str(h) for h in hashes]),
+            VALID_TO: pa.nulls(len(hashes), pa.int64()),
+        }
+    )
+
+
+def random_hashes(count, seed=1):
+    return np.random.default_rng(seed).integers(0, 2**64, count, np.uint64)
+
+
+def indexed(folder, hashes, *, at_once=3000):
+    layout = IndexLayout.of(str(folder), COLUMNS, "test")
+    writer = IndexWriter(layout)
+    for start in range(0, len(hashes), at_once):
+        writer.add(rows(hashes[start : start + at_once]), start)
+    return writer.close("data/f.parquet") or open_index(layout, "data/f.parquet", len(hashes))
+
+
+def found(index, hashes):
+    return {(r[ROW], r[KEY]) for table in index.find(Wanted(np.unique(hashes))) for r in table.to_pylist()}
+
+
+@pytest.mark.parametrize("count", [1, 4095, 4096, 50_001])
+@pytest.mark.parametrize("part_rows", [7000, key_index.PART_ROWS])
+def test_every_row_is_found_by_its_hash_and_no_other(tmp_path, monkeypatch, count, part_rows):
+    monkeypatch.setattr(key_index, "PART_ROWS", part_rows)
+    hashes = random_hashes(count)
+    hashes[count // 2] = hashes[0]  # a hash may stand twice
+    index = indexed(tmp_path, hashes)
+    assert index.rows == count
+    assert found(index, hashes) == set(enumerate(hashes.tolist()))
+    assert found(index, random_hashes(100_000, seed=2)) == set()
+    some = hashes[:: max(1, count // 50)]
+    wanted = np.concatenate([random_hashes(5000, seed=3), some])
+    assert found(index, wanted) == {(n, h) for n, h in enumerate(hashes.tolist()) if h in set(some.tolist())}
+
+
+def test_the_filter_lets_few_of_the_others_through(tmp_path):
+    (part,) = indexed(tmp_path, random_hashes(200_000)).parts
+    wanted = Wanted(np.unique(random_hashes(100_000, seed=2)))
+    words = part._words[key_index._word_of(wanted.hashes, len(part._words))]
+    assert 0 < ((words & wanted.bits) == wanted.bits).mean() < 0.02
+
+
+def test_a_rewritten_file_has_the_rows_that_stay_at_their_new_numbers(tmp_path):
+    hashes = random_hashes(20_000)
+    index = indexed(tmp_path, hashes)
+    gone = np.random.default_rng(5).random(len(hashes)) < 0.3
+    stay = np.flatnonzero(~gone)
+    closes = pa.table({ROW: pa.array(stay[::7], pa.uint32()), VALID_TO: pa.array(stay[::7] + 1_000_000)})
+    writer = IndexWriter(index.layout)
+    for table in index.without(gone, closes):
+        writer.add(table)
+    writer.close("data/g.parquet")
+    after = open_index(index.layout, "data/g.parquet", len(stay))
+    assert found(after, hashes) == set(enumerate(hashes[stay].tolist()))
+    ends = {r[ROW]: r[VALID_TO] for t in after.find(Wanted(np.unique(hashes))) for r in t.to_pylist()}
+    assert {n: end for n, end in ends.items() if end is not None} == {
+        n: int(stay[n]) + 1_000_000 for n in range(0, len(stay), 7)
+    }
+
+
+def test_an_index_of_other_columns_or_of_another_size_is_not_taken(tmp_path):
+    index = indexed(tmp_path, random_hashes(10))
+    assert open_index(index.layout, "data/f.parquet", 11) is None
+    other = IndexLayout.of(str(tmp_path), COLUMNS, "another contract")
+    assert open_index(other, "data/f.parquet", 10) is None
+
+
+def test_a_row_that_is_not_where_the_index_says_stops_the_job(tmp_path):
+    of = dataset([integer("k", required=True, key_position=1), text("v")], key=("k",))
+    rig = Rig(tmp_path, of)
+    rig.land(pa.table({"k": [1, 2], "v": ["a", "b"]}))
+    rig.refine()
+    (name,) = (tmp_path / "keys" / "things").iterdir()
+    reader = pa.ipc.open_file(pa.OSFile(str(name)))
+    batch = reader.get_batch(0)
+    turned = pa.array(batch.column(ROW).to_numpy()[::-1].copy())
+    wrong = batch.set_column(batch.schema.get_field_index(ROW), batch.schema.field(ROW), turned)
+    with pa.OSFile(str(name), "wb") as sink, pa.ipc.new_file(sink, batch.schema) as writer:
+        writer.write_batch(wrong)
+    rig.land(pa.table({"k": [1], "v": ["c"]}))
+    with pytest.raises(Exception, match="not found again"):
+        rig.refine()
