@@ -10,6 +10,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
+from command import headgate
 
 from headgate import Project
 
@@ -84,3 +85,10 @@ def test_the_account_balances_from_the_tables_and_gold_is_tested(planted):
     assert all(test["rows"] == 0 for test in record.tests)
     states = project.query("select status, count(*) as orders from gold.orders group by all").to_pylist()
     assert sum(one["orders"] for one in states) == 3000
+
+
+def test_a_query_that_is_cut_short_ends_quietly(planted):
+    project, _, _ = planted
+    answer = headgate("query", "from silver.order_events", "--limit", "3", project=project.folder, process=True)
+    assert answer.code == 0
+    assert answer.err == "the first 3 rows; --limit N for more, -o FILE for all\n"

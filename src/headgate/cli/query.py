@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import sys
+from functools import partial
 from typing import Any
 
 from headgate.cli import show
@@ -17,13 +19,13 @@ def query(arguments: argparse.Namespace) -> int:
     if form == "parquet" and not arguments.output:
         raise FixInputError("Parquet needs a file", hint="add -o FILE.parquet")
     with Project.open(arguments.project) as project:
-        reader = project.reader(arguments.sql, as_of=arguments.as_of)
+        ask = partial(project.reader, arguments.sql, as_of=arguments.as_of)
         if form == "table":
-            _table(reader, arguments.limit)
+            _table(ask(), arguments.limit)
         elif form == "json":
-            _json(reader, arguments.output)
+            _json(ask(), arguments.output)
         else:
-            _file(reader, arguments.output, form)
+            _file(ask(), arguments.output, form)
     return 0
 
 
@@ -49,6 +51,8 @@ def _table(reader: Any, limit: int) -> None:
     ]
     show.table("", reader.schema.names, rows, right=numbers)
     if more:
+        del reader, batch
+        gc.collect()  # a query that was not read to its end hangs in a cycle, and DuckDB complains of that at exit
         show.line(f"the first {limit} rows; --limit N for more, -o FILE for all")
 
 
