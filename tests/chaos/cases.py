@@ -13,6 +13,7 @@ from pathlib import Path
 import file_drop
 import pg_writer
 import proof
+import topic_drop
 from under_test import COLUMNS, UnderTest
 
 HERE = Path(__file__).parent
@@ -48,6 +49,16 @@ class FilesCase:
 
     def close(self) -> None:
         pass
+
+
+class KafkaCase(FilesCase):
+    """Messages are sent before each run, in transactions of which some are taken back."""
+
+    def __init__(self, folder: Path, rng: random.Random, broker) -> None:
+        self.drop = topic_drop.TopicDrop(broker, rng)
+        server = f"  - {{server: bus, type: kafka, host: '{broker.bootstrap}', format: json}}"
+        read = f"{{topic: {self.drop.topic}, batch_bytes: 4000}}"
+        self.project = UnderTest(folder, server, read=read).write()
 
 
 class PostgresCase:

@@ -6,7 +6,7 @@ import os
 import random
 
 import pytest
-from cases import FilesCase, PostgresCase
+from cases import FilesCase, KafkaCase, PostgresCase
 
 SEED = int(os.environ.get("HEADGATE_SEED") or random.SystemRandom().randrange(1 << 32))
 KILLS = int(os.environ.get("HEADGATE_KILLS") or 10)
@@ -42,6 +42,12 @@ def postgres(tmp_path, rng, database):
     case = PostgresCase(tmp_path / "project", rng, database)
     yield case
     case.close()
+
+
+@pytest.fixture
+def kafka(tmp_path, rng, broker):
+    """A topic that is written to in transactions."""
+    return KafkaCase(tmp_path / "project", rng, broker)
 
 
 @pytest.fixture(params=["files", "postgres"])

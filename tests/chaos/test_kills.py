@@ -35,6 +35,12 @@ def kill_again_and_again(case, rng, kills: int) -> Counter:
     return hit
 
 
+@pytest.fixture(params=["files", "postgres", "kafka"])
+def case(request):
+    """Each source in turn."""
+    return request.getfixturevalue(request.param)
+
+
 @pytest.mark.timeout(60 + 30 * KILLS)
 def test_kills_lose_and_double_nothing(case, rng, kills):
     hit = kill_again_and_again(case, rng, kills)
