@@ -221,3 +221,15 @@ def test_wrong_topic_right_and_login_are_for_a_person_to_fix_and_an_absent_broke
     (project / "contracts" / "events.odcs.yaml").unlink()
     answer = headgate("run", project=made(topic, host="127.0.0.1:1", read="wait_s: 0.5"))
     assert (answer.code, "did not answer for 0.5 s" in answer.err) == (3, True)
+
+
+def test_discover_writes_a_contract_that_runs(broker, tmp_path):
+    topic = broker.topic(2)
+    broker.produce(topic, [event(n) for n in range(50)] + [None, b"no json"])
+    contract = tmp_path / "contracts" / "found.odcs.yaml"
+    contract.parent.mkdir()
+    assert headgate("discover", f"kafka://{broker.bootstrap}/{topic}", "-o", contract).code == 0
+    (found,) = good("run", "--accept-quarantine", project=tmp_path)["datasets"]
+    assert (found["verdicts"]["accepted"], found["verdicts"]["quarantined"]) == (50, 2)
+    answer = headgate("discover", f"kafka://{broker.bootstrap}/no-such")
+    assert (answer.code, "no such topic" in answer.err) == (2, True)

@@ -1,4 +1,4 @@
-"""`headgate discover`: a contract from a live PostgreSQL table or from a file."""
+"""`headgate discover`: a contract from a live PostgreSQL table, a Kafka topic or a file."""
 
 from __future__ import annotations
 
@@ -15,14 +15,18 @@ _FORM = "postgresql://HOST:PORT/DATABASE?table=NAME; special characters percent-
 
 
 def contract_from(url: str) -> str:
-    """ODCS 3.2 YAML for what stands at `url`: `postgresql://HOST/DB?table=schema.name`, or a path or glob.
+    """ODCS 3.2 YAML for what stands at `url`: `postgresql://HOST/DB?table=schema.name`, `kafka://HOST:PORT/TOPIC`, or a
+    path or glob.
 
     A password in the URL is refused: it would stay in the shell's history and in the process list.
     """
     if re.match(r"postgres(ql)?://", url):
         return _from_postgres(url)
+    if url.startswith("kafka://"):
+        return _from_kafka(url)
     if "://" in url:
-        raise FixInputError(f"cannot discover {url.partition('://')[0]}", hint="postgresql://…?table=… or a path")
+        hint = "postgresql://…?table=…, kafka://HOST:PORT/TOPIC or a path"
+        raise FixInputError(f"cannot discover {url.partition('://')[0]}", hint=hint)
     return _from_files(url)
 
 
@@ -50,6 +54,27 @@ def _from_postgres(url: str) -> str:
         description=found.description,
         order=[found.watermark] if found.watermark else [],
     )
+
+
+def _from_kafka(url: str) -> str:
+    from headgate.contract.write import contract_yaml
+    from headgate.sources import kafka_discover
+
+    place, _, asked = url.removeprefix("kafka://").partition("?")
+    host, _, topic = place.partition("/")
+    if "@" in host or "password" in asked:
+        raise FixInputError("a password in the URL can be seen by others", hint="write the contract by hand")
+    if not host or not topic:
+        raise FixInputError("which topic?", where=url, hint="kafka://HOST:PORT/TOPIC; headgate topic list")
+    topic = unquote(topic)
+    options = {"host": host, **{k: v[-1] for k, v in parse_qs(asked).items()}}
+    found = kafka_discover.discover(options, topic)
+    return contract_yaml(_name(topic), found.fields, found.server, physical_name=topic, physical_type="topic")
+
+
+def _name(text: str) -> str:
+    """A dataset's name from another name."""
+    return re.sub(r"[^A-Za-z0-9_]+", "_", text).strip("_").lower() or "dataset"
 
 
 def _options(url: str) -> tuple[dict[str, Any], dict[str, str]]:
@@ -80,5 +105,5 @@ def _from_files(path: str) -> str:
     from headgate.sources import files_discover
 
     found = files_discover.discover(path)
-    name = re.sub(r"[^A-Za-z0-9_]+", "_", Path(path.replace("*", "")).name.partition(".")[0]).strip("_").lower()
-    return contract_yaml(name or "dataset", found.fields, found.server, physical_type="file")
+    name = _name(Path(path.replace("*", "")).name.partition(".")[0])
+    return contract_yaml(name, found.fields, found.server, physical_type="file")

@@ -20,6 +20,7 @@ import pyarrow as pa
 from headgate.contract.model import Dataset, Field, Server, Standardise
 from headgate.errors import FixInputError
 from headgate.ports.batch import HEADER, PREFIX, RAW, Position
+from headgate.ports.source import Source
 from headgate.sources.files_infer import Digits, Values, arrow_type, text_type
 from headgate.sources.files_listing import extensions_of, find, kind_of, place
 from headgate.sources.files_open import ByteStream, Opening
@@ -68,10 +69,10 @@ def discover(path: str) -> Discovery:
         return _of_parquet(source, server)
     if options["format"] == "csv":
         return _of_csv(source, server, here)
-    return _of_json(source, server)
+    return of_json(source, server)
 
 
-def _sampled(source: FilesSource) -> Iterator[pa.RecordBatch]:
+def _sampled(source: Source) -> Iterator[pa.RecordBatch]:
     left = SAMPLE_ROWS
     for batch in source.read(Position.start()):
         if not batch.rows.num_rows:
@@ -101,14 +102,15 @@ def _of_parquet(source: FilesSource, server: Server) -> Discovery:
     return Discovery("parquet", fields, server, records, 0, records < SAMPLE_ROWS, tuple(samples))
 
 
-def _of_json(source: FilesSource, server: Server) -> Discovery:
+def of_json(source: Source, server: Server) -> Discovery:
+    """The fields of JSON records; a record without a value tells nothing."""
     seen, records, wrong = Values(), 0, 0
     samples: list[Mapping[str, Any]] = []
     for batch in _sampled(source):
         for raw in _raw(batch):
             records += 1
             try:
-                value = json.loads(raw, parse_int=Digits, parse_float=Digits, parse_constant=_refuse)
+                value = json.loads(raw or b"", parse_int=Digits, parse_float=Digits, parse_constant=_refuse)
             except (ValueError, RecursionError):
                 value = None
             if not isinstance(value, dict):
@@ -151,7 +153,9 @@ def _of_csv(source: FilesSource, server: Server, path: str) -> Discovery:
 
 def _some(fields: Sequence[Field], server: Server) -> tuple[Field, ...]:
     if not fields:
-        raise FixInputError("there is no record to learn from", where=str(server.options["path"]))
+        raise FixInputError(
+            "there is no record to learn from", where=str(server.options.get("path") or server.options.get("host"))
+        )
     return tuple(fields)
 
 
