@@ -73,11 +73,11 @@ def audit(arguments: argparse.Namespace) -> int:
     if arguments.json:
         show.document([asdict(a) for a in accounts])
     else:
-        numbers = ["bronze", "silver", "quarantine", "ledger", "pending"]
+        numbers = ["bronze", "retired", "silver", "quarantine", "ledger", "pending"]
         show.table(
-            "bronze = silver + quarantine + ledger + pending",
+            "bronze + retired = silver + quarantine + ledger + pending",
             ["dataset", *numbers, "account"],
-            [[a.dataset, a.bronze, a.silver, a.quarantine, a.ledger, a.pending, a.state] for a in accounts],
+            [[a.dataset, a.bronze, a.retired, a.silver, a.quarantine, a.ledger, a.pending, a.state] for a in accounts],
             right=numbers,
         )
         for account in accounts:

@@ -95,7 +95,9 @@ def parser() -> argparse.ArgumentParser:
         if verb == "replay":
             one.add_argument("--dry-run", action="store_true", help="only say what would happen")
     one = command("maintain", "maintain:maintain", "compact files, expire snapshots, clean left-overs")
-    one.add_argument("verb", nargs="?", choices=["compact", "expire", "clean"], help="only this (default: all)")
+    one.add_argument(
+        "verb", nargs="?", choices=["retire", "compact", "expire", "clean"], help="only this (default: all)"
+    )
     one.add_argument("--table", action="append", default=[], metavar="LAYER.TABLE", help="only this table")
     one.add_argument("--dry-run", action="store_true", help="only say what would be done")
     topic_parser.add(commands, common)

@@ -21,6 +21,11 @@ def maintain(arguments: argparse.Namespace) -> int:
     if arguments.json:
         show.document(kept.as_dict())
         return 0
+    for gone in kept.retired:
+        show.line(
+            f"{gone.dataset}: {gone.silver:,} silver rows and {gone.bronze:,} bronze rows past their retention "
+            f"(with {gone.verdicts:,} verdicts)"
+        )
     for one in kept.compacted:
         show.line(
             f"{one.table}: {one.files_before:,} files became {one.files_after:,}, "
@@ -71,6 +76,8 @@ def _why(one: Any) -> str:
     record = one["record"]
     if "compacted" in record:
         return f"{record['files_before']} files became {record['files_after']}, same rows"
+    if "retired_silver" in record or "retired_bronze" in record:
+        return f"{record.get('retired_silver') or record.get('retired_bronze'):,} rows past their retention"
     if "expired" in record:
         return f"{record['expired']} snapshots expired"
     if "verdicts" in record:

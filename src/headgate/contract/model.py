@@ -219,6 +219,15 @@ class Freshness:
 
 
 @dataclass(frozen=True, slots=True)
+class Retention:
+    """`slaProperties` retention: silver rows go once `field` is older than `seconds`; without a field, bronze rows go
+    (whole UTC days) once they have been landed for so long."""
+
+    field: str | None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Dataset:
     """One schema object of a contract: what one pipeline moves. Its name is also its tables' name."""
 
@@ -238,6 +247,7 @@ class Dataset:
     checks: tuple[TableCheck, ...] = ()
     error_budget: Budget | None = None
     freshness: tuple[Freshness, ...] = ()
+    retention: tuple[Retention, ...] = ()
     servers: tuple[Server, ...] = ()
     properties: Mapping[str, Any] = field(default_factory=dict)  # every headgate.* property, without the prefix
     description: str = ""

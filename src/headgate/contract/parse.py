@@ -20,7 +20,7 @@ from headgate.contract.model import Contract, Dataset, Server
 from headgate.contract.names import fold
 from headgate.contract.own import PREFIX, check_own
 from headgate.contract.part import Part
-from headgate.contract.service_levels import freshness_of
+from headgate.contract.service_levels import freshness_of, retention_of
 from headgate.contract.standard import READ, WRITTEN, schema_complaints
 from headgate.contract.yaml_reader import Document, read_yaml, read_yaml_bytes
 
@@ -144,14 +144,22 @@ def _contract(part: Part) -> Contract:
     old = str(part.value.get("apiVersion", "")).startswith("v3.0.")
     datasets = _datasets(part, identity, version, old=old)
     servers = _servers(part)
-    freshness = freshness_of(part, datasets)
+    freshness, retention = freshness_of(part, datasets), retention_of(part, datasets)
     described = part.part("description")
     return Contract(
         id=identity,
         version=version,
         api_version=part.text("apiVersion") or "",
         status=part.text("status") or "",
-        datasets=tuple(replace(one, servers=servers, freshness=tuple(freshness.get(one.name, ()))) for one in datasets),
+        datasets=tuple(
+            replace(
+                one,
+                servers=servers,
+                freshness=tuple(freshness.get(one.name, ())),
+                retention=tuple(retention.get(one.name, ())),
+            )
+            for one in datasets
+        ),
         file=part.document.file,
         sha256=hashlib.sha256(part.document.data).hexdigest(),
         name=part.text("name") or "",

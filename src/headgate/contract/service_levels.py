@@ -1,4 +1,4 @@
-"""`slaProperties` -> what a dataset promises about its freshness."""
+"""`slaProperties` -> what a dataset promises about its freshness, and how long its rows are kept."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 from headgate.contract.complaint import did_you_mean
-from headgate.contract.model import Dataset, Freshness, Kind
+from headgate.contract.model import Dataset, Freshness, Kind, Retention
 from headgate.contract.part import Part
 
 _LATENCY = ("latency", "freshness")
@@ -16,6 +16,7 @@ _SECONDS = {
     "h": 3600, "hr": 3600, "hour": 3600, "hours": 3600,
     "d": 86400, "day": 86400, "days": 86400,
     "w": 604800, "week": 604800, "weeks": 604800,
+    "y": 31557600, "yr": 31557600, "year": 31557600, "years": 31557600,
 }  # fmt: skip
 
 
@@ -38,6 +39,21 @@ def freshness_of(part: Part, datasets: Sequence[Dataset]) -> dict[str, list[Fres
     return found
 
 
+def retention_of(part: Part, datasets: Sequence[Dataset]) -> dict[str, list[Retention]]:
+    """Dataset name -> how long its rows are kept. `element: dataset.field` is about silver, `dataset` about bronze."""
+    found: dict[str, list[Retention]] = {}
+    for level in part.parts("slaProperties"):
+        if level.text("property") != "retention":
+            continue
+        seconds = _seconds(level)
+        for element in (level.text("element") or ",".join(d.name for d in datasets)).split(","):
+            named = next((d.name for d in datasets if d.name == element.strip()), None)
+            target = (named, None) if named else _target(level, element.strip(), datasets)
+            if target and seconds is not None:
+                found.setdefault(target[0], []).append(Retention(target[1], seconds))
+    return found
+
+
 def _seconds(level: Part) -> float | None:
     value = level.number("value")
     unit = level.text("unit") or "d"
@@ -47,7 +63,12 @@ def _seconds(level: Part) -> float | None:
     if value is None:
         return None
     if not 0 < value <= Decimal(10**9):
-        level.error(f"a latency of {value} can never hold", "it must be greater than 0", "value", code="contradiction")
+        level.error(
+            f"a {level.text('property')} of {value} can never hold",
+            "it must be greater than 0",
+            "value",
+            code="contradiction",
+        )
         return None
     return float(value * _SECONDS[unit])
 
@@ -69,7 +90,7 @@ def _target(level: Part, element: str, datasets: Sequence[Dataset]) -> tuple[str
         level.error(message, did_you_mean(rest, known), at, code="unknown-name")
         return None
     if known[rest].type.kind not in (Kind.TIMESTAMP, Kind.DATE):
-        message = f"`{rest}` is {known[rest].type}: latency needs a timestamp or a date"
+        message = f"`{rest}` is {known[rest].type}: {level.text('property')} needs a timestamp or a date"
         level.error(message, None, at, code="contradiction")
         return None
     return one.name, rest

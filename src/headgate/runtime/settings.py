@@ -33,11 +33,13 @@ class UpkeepSettings:
     """How the lake is kept small and fast.
 
     `automatic`: runs do it by themselves, with at most `share` of their own time (and a second). So many files of like
-    size (`fan`) become one, up to `target_mib`. `snapshots` are kept by expiry; what nobody names any more stays
+    size (`fan`) become one, up to `target_mib`. Rows past their contract's retention go within runs only with
+    `retire`: that cannot be undone. `snapshots` are kept by expiry; what nobody names any more stays
     readable for `keep_hours`.
     """
 
     automatic: bool = True
+    retire: bool = False
     share: float = 0.2
     fan: int = 8
     target_mib: int = 128
@@ -234,10 +236,12 @@ def _upkeep(reader: _Reader, value: Any) -> UpkeepSettings:
     given = reader.mapping(("upkeep",), value, "upkeep")
     for name, one in given.items():
         whole = name in ("fan", "target_mib", "snapshots")
-        fits = isinstance(one, bool) if name == "automatic" else isinstance(one, int if whole else int | float)
+        fits = (
+            isinstance(one, bool) if name in ("automatic", "retire") else isinstance(one, int if whole else int | float)
+        )
         least, most = _LEAST_MOST.get(name, (0, 1))
-        if not fits or (name != "automatic" and (isinstance(one, bool) or not least <= one <= most)):
-            wanted = "true or false" if name == "automatic" else f"a number from {least} to {most}"
+        if not fits or (name in _LEAST_MOST and (isinstance(one, bool) or not least <= one <= most)):
+            wanted = "true or false" if name not in _LEAST_MOST else f"a number from {least} to {most}"
             raise ContractSyntaxError(
                 f"upkeep.{name} is {one!r}", where=str(reader.document.place(("upkeep", name))), hint=f"give {wanted}"
             )

@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Any
 from headgate import crash
 from headgate.errors import FixInputError, HeadgateError
 from headgate.ports.store import Cleaned, Keeps
+from headgate.runtime.loop import new_run
 from headgate.steps.compact import Compacted, Sizes, compact
+from headgate.steps.retire import Retirement, retire
 
 if TYPE_CHECKING:
     from headgate.ports.store import Cut
     from headgate.runtime.workspace import Workspace
 
-VERBS = ("compact", "expire", "clean")
+VERBS = ("retire", "compact", "expire", "clean")
 LEAST_S = 1.0  # of upkeep that a run may add, however short it was
 BYTES_PER_S = 32 * 2**20  # what compaction is reckoned to rewrite
 
@@ -28,6 +30,7 @@ class Kept:
     """What upkeep did, table by table; tables with nothing to do are left out. `error` is what stopped it within a
     run, which goes on."""
 
+    retired: list[Retirement] = field(default_factory=list)
     compacted: list[Compacted] = field(default_factory=list)
     expired: dict[str, int] = field(default_factory=dict)  # table -> snapshots
     cleaned: list[Cleaned] = field(default_factory=list)
@@ -41,7 +44,7 @@ class Kept:
     @property
     def moved(self) -> bool:
         """Whether anything was done."""
-        return bool(self.compacted or self.expired or any(one.files for one in self.cleaned))
+        return bool(self.retired or self.compacted or self.expired or any(one.files for one in self.cleaned))
 
 
 def maintain(
@@ -58,6 +61,9 @@ def maintain(
         raise FixInputError(f"no table {unknown[0]}", hint="headgate status lists the tables")
     kept = Kept()
     wanted = set(verbs or VERBS)
+    if "retire" in wanted and not dry_run:
+        _retire(project, kept, names)
+        cut = project.lake.cut()
     if "compact" in wanted and not dry_run:
         for name in names:
             _compact(project, cut, name, kept, everything=True)
@@ -89,6 +95,9 @@ def tend(project: Workspace, ran_s: float) -> Kept:
                 _compact(project, cut, name, kept, until=until, batch_bytes=int(budget_s * BYTES_PER_S))
             if view is not None and view.snapshots() > settings.snapshots * 1.5:
                 _expire(project, name, kept)
+    if settings.retire and (kept.compacted or kept.expired):
+        with _noted(kept):
+            _retire(project, kept, cut.names())
     with _noted(kept):
         ago_s, keep_s = lake.cleaned_ago_s(), settings.keep_hours * 3600
         if (kept.expired or lake.left_behind()) and (ago_s is None or ago_s >= keep_s / 8):
@@ -110,6 +119,16 @@ def _keeps(project: Workspace) -> Keeps:
     if not isinstance(project.lake, Keeps):
         raise FixInputError("this lake keeps itself")
     return project.lake
+
+
+def _retire(project: Workspace, kept: Kept, tables: Sequence[str]) -> None:
+    """Rows past their retention, of the datasets of these tables."""
+    run = new_run()
+    for dataset in project.datasets:
+        if dataset.retention and any(table.partition(".")[2] == dataset.name for table in tables):
+            done = retire(dataset, project.lake, project.engine, run)
+            if done.silver or done.bronze:
+                kept.retired.append(done)
 
 
 def _compact(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +12,9 @@ from headgate.ports.batch import OFFSET, PARTITION
 from headgate.ports.engine import Engine
 from headgate.ports.store import Cut, Lake, TableView
 from headgate.steps.refine import pending
+from headgate.steps.retire import Gone, gone
 
+_COUNTS = ("bronze", "silver", "quarantine", "ledger", "unjudged", "several", "alien", "twice", "retired")
 BALANCED, PENDING, BROKEN = "balanced", "pending", "broken"
 
 
@@ -19,8 +22,9 @@ BALANCED, PENDING, BROKEN = "balanced", "pending", "broken"
 class Account:
     """The account of one dataset. `state` is balanced, pending (bronze rows without a verdict yet) or broken.
 
-    The equation: bronze = silver + quarantine + ledger + pending, in rows; `partitions` holds it per source
-    partition where the tables were read. `findings` say what is wrong, with a few coordinates each.
+    The equation: bronze + retired = silver + quarantine + ledger + pending, in rows, where `retired` are rows that
+    bronze no longer holds and whose verdicts still stand; `partitions` holds it per source partition where the tables
+    were read. `findings` say what is wrong, with a few coordinates each.
     """
 
     dataset: str
@@ -31,6 +35,7 @@ class Account:
     quarantine: int = 0
     ledger: int = 0
     pending: int = 0
+    retired: int = 0
     verdicts: dict[str, int] = field(default_factory=dict)
     partitions: dict[str, dict[str, int]] = field(default_factory=dict)
     checksum: str | None = None
@@ -44,10 +49,12 @@ def audit(dataset: Dataset, lake: Lake, engine: Engine | None = None) -> Account
     views = {layer: cut.table(f"{layer}.{dataset.name}") for layer in ("bronze", "silver", "quarantine", "ledger")}
     account.bronze, account.silver, account.quarantine, account.ledger = (_rows(views[x]) for x in views)
     account.pending = sum(s.stop - s.start for s in pending(dataset, cut))
-    _from_records(dataset, lake, account)
+    lost = gone(dataset, views["bronze"])
+    account.retired = sum(one.rows - one.verdicts for one in lost.values())
+    _from_records(dataset, lake, account, sum(one.rows for one in lost.values()))
     if engine is not None:
-        _from_tables(dataset, cut, engine, account)
-    missing = account.bronze - account.silver - account.quarantine - account.ledger - account.pending
+        _from_tables(dataset, cut, engine, account, lost)
+    missing = account.bronze + account.retired - account.silver - account.quarantine - account.ledger - account.pending
     if missing and not account.deep:  # offsets may have gaps (Kafka), so the deep audit counts rows instead
         account.findings.append(f"{abs(missing):,} rows {'without a verdict' if missing > 0 else 'too many'}")
     if account.findings:
@@ -61,7 +68,7 @@ def _rows(view: TableView | None) -> int:
     return view.rows() if view else 0
 
 
-def _from_records(dataset: Dataset, lake: Lake, account: Account) -> None:
+def _from_records(dataset: Dataset, lake: Lake, account: Account, retired: int) -> None:
     """The records of the publications must add up to the tables. A rebuild judges all rows anew: older verdicts end."""
     landed = judged = 0
     verdicts: dict[str, int] = {}
@@ -77,13 +84,14 @@ def _from_records(dataset: Dataset, lake: Lake, account: Account) -> None:
                 judged += rows
             rebuilt = bool(record.get("rebuild"))
     account.verdicts = verdicts
-    if landed and landed != account.bronze:
-        account.findings.append(f"the records say {landed:,} rows landed; bronze holds {account.bronze:,}")
-    if judged and judged + account.pending != account.bronze:
-        account.findings.append(f"the records say {judged:,} rows were judged; bronze holds {account.bronze:,}")
+    held = account.bronze + retired
+    if landed and landed != held:
+        account.findings.append(f"the records say {landed:,} rows landed; bronze held {held:,}")
+    if judged and judged + account.pending != held:
+        account.findings.append(f"the records say {judged:,} rows were judged; bronze held {held:,}")
 
 
-def _from_tables(dataset: Dataset, cut: Cut, engine: Engine, account: Account) -> None:
+def _from_tables(dataset: Dataset, cut: Cut, engine: Engine, account: Account, lost: Mapping[str, Gone]) -> None:
     """Every bronze coordinate has exactly one verdict, nothing else has one, and silver's content is as sealed."""
     tables = {
         f"{layer}.{dataset.name}": view
@@ -92,12 +100,12 @@ def _from_tables(dataset: Dataset, cut: Cut, engine: Engine, account: Account) -
     }
     if f"bronze.{dataset.name}" not in tables:
         return
-    for row in _query(engine, _balance_sql(dataset, tables), tables):
+    for row in _query(engine, _balance_sql(dataset, tables, lost), tables):
         partition = str(row["partition"])
-        account.partitions[partition] = {
-            k: int(row[k] or 0)
-            for k in ("bronze", "silver", "quarantine", "ledger", "unjudged", "several", "alien", "twice")
-        }
+        account.partitions[partition] = {k: int(row[k] or 0) for k in _COUNTS}
+    for partition, one in lost.items():  # one whose rows are all gone
+        account.partitions.setdefault(partition, dict.fromkeys(_COUNTS, 0))
+        account.partitions[partition]["retired_rows"] = one.rows
     waiting = {s.partition: s for s in pending(dataset, cut)}
     account.pending = 0
     for partition, counts in account.partitions.items():
@@ -112,10 +120,18 @@ def _from_tables(dataset: Dataset, cut: Cut, engine: Engine, account: Account) -
             (counts["several"], "bronze rows with more than one verdict"),
             (counts["alien"], "verdicts for rows that bronze does not hold"),
             (counts["twice"], "bronze coordinates used more than once"),
+            (
+                _unlike(lost.get(partition), counts["retired"]),
+                "verdicts too many or too few for rows that were retired",
+            ),
         ):
             if count:
                 account.findings.append(f"{partition}: {count:,} {what}")
     _check_seal(dataset, engine, tables, account)
+
+
+def _unlike(lost: Gone | None, verdicts: int) -> int:
+    return abs((lost.rows - lost.verdicts if lost else 0) - verdicts)
 
 
 def _check_seal(dataset: Dataset, engine: Engine, tables: dict[str, TableView], account: Account) -> None:
@@ -136,7 +152,8 @@ def _check_seal(dataset: Dataset, engine: Engine, tables: dict[str, TableView], 
         )
 
 
-def _balance_sql(dataset: Dataset, tables: dict[str, TableView]) -> str:
+def _balance_sql(dataset: Dataset, tables: dict[str, TableView], lost: Mapping[str, Gone]) -> str:
+    below = " or ".join(f"(v.p = {literal(p)} and v.o < {one.below})" for p, one in lost.items()) or "false"
     parts = []
     for layer in ("silver", "quarantine", "ledger"):
         name = f"{layer}.{dataset.name}"
@@ -151,7 +168,8 @@ def _balance_sql(dataset: Dataset, tables: dict[str, TableView]) -> str:
                      count(*) filter (v = 'ledger') l from ({" union all ".join(parts)}) group by all)
         select coalesce(b.p, v.p) as partition, count(b.n) as bronze, sum(v.s) as silver, sum(v.q) as quarantine,
                sum(v.l) as ledger, count(*) filter (v.n is null) as unjudged, count(*) filter (v.n > 1) as several,
-               count(*) filter (b.n is null) as alien, count(*) filter (b.n > 1) as twice
+               count(*) filter (b.n is null and not ({below})) as alien,
+               count(*) filter (b.n is null and ({below})) as retired, count(*) filter (b.n > 1) as twice
         from b full join v on b.p = v.p and b.o = v.o group by all order by all"""
 
 

@@ -15,11 +15,12 @@ from headgate import crash
 from headgate.contract.model import Dataset
 from headgate.contract.to_arrow import Layout, ledger_schema, quarantine_schema, silver_layout, silver_schema
 from headgate.contract.write import dataset_text
-from headgate.errors import BudgetExceeded, CommitConflict
+from headgate.errors import BudgetExceeded, CommitConflict, StopError
 from headgate.ports.batch import OFFSET, PARTITION, VERSION, Position
 from headgate.ports.engine import QUARANTINED, VERDICTS, Engine, Output, Refined, RefineJob, Span
 from headgate.ports.store import Cut, FileInfo, Lake, Publication, TableSpec, TableView
 from headgate.steps.land import bronze_name, offset_fact
+from headgate.steps.retire import gone
 from headgate.steps.run import Run
 
 JUDGE_ROWS = 2_000_000  # bronze rows per publication
@@ -213,6 +214,13 @@ def _rebuild(dataset: Dataset, lake: Lake, engine: Engine, run: Run, judged: Jud
     bronze = cut.table(bronze_name(dataset))
     if bronze is None:
         return
+    if lost := sum(one.rows for one in gone(dataset, bronze).values()):
+        raise StopError(
+            f"bronze no longer holds {lost:,} rows that silver was built from: a full refresh would lose them",
+            where=bronze.name,
+            hint="their retention is over; what silver holds of them cannot be judged anew",
+            stage="refine",
+        )
     spans = []
     for partition in sorted(bronze.position(dataset.name).tokens):
         stop = int(bronze.facts(offset_fact(partition)) or 0)
