@@ -288,3 +288,11 @@ def test_versions_of_a_history_are_all_there(project):
         assert project.run()["silver.readings"]["whole"] is None
         project.same("silver.readings", columns)
     assert len(project.same("silver.readings", columns)) > 6
+
+
+def test_a_folder_is_served_beside_the_project_file(tmp_path, database):
+    project = ServedProject(tmp_path / "project", database, "- ndjson: out\n  tables: [bronze.readings]")
+    project.drop("1", reading(1), reading(2))
+    assert project.run()["bronze.readings"]["rows"] == 2
+    assert len([*(project.folder / "out").rglob("*.ndjson.zst")]) == 1
+    assert not project.run()["bronze.readings"]["moved"]

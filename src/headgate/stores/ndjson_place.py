@@ -52,7 +52,7 @@ def open_place(target: str, options: Mapping[str, Any]) -> Place:
         raise FixInputError(
             f"cannot keep files in {target.partition('://')[0]}://", hint="a folder or s3://bucket/prefix"
         )
-    return Folder(Path(target))
+    return Folder(Path(options.get("_base", ".")) / target)  # beside the project file, not where the command is run
 
 
 @contextmanager
