@@ -58,6 +58,7 @@ def test_a_user_without_rights_is_refused_and_with_them_reads(broker: Broker):
     assert values(broker, topic, 1, **login) == [b"a"]
 
 
+@pytest.mark.slow
 def test_a_killed_broker_comes_back_with_its_records_and_one_without_a_disk_ends():
     broker = Broker()
     try:
