@@ -29,9 +29,12 @@ def until(happened: Callable[[], Any], what: str, limit_s: float = LIMIT_S) -> A
 class Going:
     """One running process. Leaving the context kills it when it still runs."""
 
-    def __init__(self, project: Path, *arguments: str, env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, project: Path, *arguments: str, env: dict[str, str] | None = None, said: str = "going.err"
+    ) -> None:
         self.project = project
-        self._err = open(project / "going.err", "w+")  # noqa: SIM115
+        self._said = project / said
+        self._err = self._said.open("w+")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "headgate", "run", "--continuous", *arguments, "-p", str(project)],
             env={**os.environ, **(env or {})},
@@ -51,7 +54,7 @@ class Going:
 
     @property
     def said(self) -> str:
-        return (self.project / "going.err").read_text()
+        return self._said.read_text()
 
     def until_said(self, words: str) -> Going:
         until(lambda: words in self.said or self.process.poll() is not None, words)
@@ -62,6 +65,10 @@ class Going:
         """Until the table shows so many rows to another process."""
         until(lambda: rows_of(self.project, table) >= rows or self.process.poll() is not None, f"{rows} in {table}")
         assert rows_of(self.project, table) >= rows, f"ended with {self.process.returncode}: {self.said[-3000:]}"
+
+    def until_rows_or_end(self, table: str, rows: int) -> None:
+        """Until the table shows so many rows, or the process has ended."""
+        until(lambda: self.process.poll() is not None or rows_of(self.project, table) >= rows, f"{rows} in {table}")
 
     def send(self, number: int) -> None:
         self.process.send_signal(number)
