@@ -31,6 +31,7 @@ ELSEWHERE: dict[str, str] = {
     "kafka: position sent, not committed": KAFKA,
     "kafka: committed": KAFKA,
     "carry: committed": "tests/e2e/test_transport.py",
+    "continuous: landed, not told": "tests/e2e/test_continuous_kafka.py",
 }
 
 

@@ -10,6 +10,7 @@ from headgate.engines.duckdb.compact import rewrite
 from headgate.engines.duckdb.connection import Settings
 from headgate.engines.duckdb.files import disk_errors
 from headgate.engines.duckdb.history import Indexes
+from headgate.engines.duckdb.idle import Idle
 from headgate.engines.duckdb.models import derive, describe
 from headgate.engines.duckdb.query import query, references
 from headgate.engines.duckdb.refine import refine
@@ -19,16 +20,17 @@ from headgate.ports.store import FileInfo, TableView
 
 class DuckDBEngine:
     """DuckDB as `headgate.ports.engine.Engine`. Each call has its own databases, so calls do not see each other;
-    only indexes of silver's keys stay open between them."""
+    between them only indexes of silver's keys stay open, and what the next small job of a dataset can use again."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._indexes = Indexes()
+        self._idle = Idle()
 
     def refine(self, job: RefineJob) -> Refined:
         """See the port. DefectError when the account of rows does not balance."""
         with disk_errors(job.outputs["silver"].folder):
-            return refine(self.settings, job, self._indexes)
+            return refine(self.settings, job, self._indexes, self._idle)
 
     def derive(self, sql: str, tables: Mapping[str, TableView], output: Output) -> Sequence[str]:
         """See the port. FixInputError with line and column for a mistake in the model."""
@@ -53,4 +55,5 @@ class DuckDBEngine:
             return rewrite(self.settings, groups, output)
 
     def close(self) -> None:
-        """Workers live no longer than their job: nothing is left to stop."""
+        """Give back what rests between jobs."""
+        self._idle.close()

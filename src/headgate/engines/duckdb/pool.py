@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from headgate.engines.duckdb.connection import Settings
+from headgate.engines.duckdb.idle import Idle
 from headgate.engines.duckdb.pieces import Piece
 from headgate.engines.duckdb.processes import start_workers
 from headgate.engines.duckdb.worker import CAREFUL_ROWS, PieceReport, Worker, WriteReport
@@ -102,8 +103,8 @@ def _shared(tasks: Iterator[_Task], lock: Lock) -> Iterator[_Task]:
 
 
 @contextmanager
-def open_pool(settings: Settings, job: RefineJob, pieces: Sequence[Piece]) -> Iterator[Pool]:
-    """The right workers for this much work; all stopped on leaving."""
+def open_pool(settings: Settings, job: RefineJob, pieces: Sequence[Piece], idle: Idle) -> Iterator[Pool]:
+    """The right workers for this much work; on leaving all are stopped, but the one of a small job rests."""
     raw = RAW in job.bronze_schema.names
     size = sum(piece.size_bytes for piece in pieces)
     many = min(settings.cores, len(pieces))
@@ -114,7 +115,8 @@ def open_pool(settings: Settings, job: RefineJob, pieces: Sequence[Piece]) -> It
         elif many > 1 and size >= THREADS_FROM_BYTES:
             workers.extend(Worker(settings, job, n, many) for n in range(many))
         else:
-            workers.append(Worker(settings, job))
+            yield Pool([stack.enter_context(idle.worker(settings, job))])
+            return
         for worker in workers:
             stack.callback(worker.close)
         yield Pool(workers)

@@ -17,9 +17,10 @@ import numpy as np
 import pyarrow as pa
 
 from headgate.engines.duckdb.arrays import Array, compute, distinct, whole
-from headgate.engines.duckdb.connection import Settings, connect
+from headgate.engines.duckdb.connection import Settings
 from headgate.engines.duckdb.files import open_parquet, sync_folder
 from headgate.engines.duckdb.history import Indexes, Silver, forget_others, index_layout, last_positions
+from headgate.engines.duckdb.idle import Idle
 from headgate.engines.duckdb.judgement import KEY
 from headgate.engines.duckdb.lateness import limit
 from headgate.engines.duckdb.output import TableWriter, Written
@@ -45,12 +46,12 @@ from headgate.ports.engine import (
 _NONE = np.empty(0, np.uint64)
 
 
-def refine(settings: Settings, job: RefineJob, indexes: Indexes) -> Refined:
+def refine(settings: Settings, job: RefineJob, indexes: Indexes, idle: Idle) -> Refined:
     """Judge the job's rows and write the files. DefectError when a row has no verdict or two."""
     job, cutoff = limit(job)
     pieces = plan_pieces(job)
     layout = index_layout(settings, job)
-    with open_pool(settings, job, pieces) as pool, connect(settings, threads=settings.cores, share=2) as connection:
+    with open_pool(settings, job, pieces, idle) as pool, idle.connection(settings) as connection:
         reports = pool.decode(pieces)
         silver = Silver(connection, job, layout, indexes, cutoff) if layout else None
         verdicts = _decide(job, reports, pool, silver) if silver else None

@@ -74,23 +74,36 @@ class Worker:
     """Everything one core does for a job. Not for several threads at once."""
 
     def __init__(self, settings: Settings, job: RefineJob, number: int = 0, share: int = 1) -> None:
-        self.settings, self.job, self.number = settings, job, number
+        self.settings, self.number, self.share = settings, number, share
         self.connection = connect(settings, threads=1, share=share + 1)
         self.versioned = VERSION in job.bronze_schema.names
         self.key = key_columns(job.dataset, versioned=self.versioned)
         self._versions = job.dataset.order[0] if job.dataset.history == "scd2" else None
-        self._wanted = wanted_offsets(job.only)
         self._csv_decoder: CsvDecoder | None = None
         self._json_decoder: JsonDecoder | None = None
         self._typed = TypedDecoder(self.connection, job.dataset)
+        self._most_held = settings.memory_bytes // HOLD_SHARE // share
+        self.begin(job)
+
+    def begin(self, job: RefineJob) -> None:
+        """Start a job, the first or one that `fits`."""
+        self.job = job
+        self._wanted = wanted_offsets(job.only)
         self._held: dict[int, tuple[pa.Table, np.ndarray]] = {}
         self._held_bytes = 0
-        self._most_held = settings.memory_bytes // HOLD_SHARE // share
-        self._silver = TableWriter(job.outputs["silver"], index_layout(settings, job))
+        self._silver = TableWriter(job.outputs["silver"], index_layout(self.settings, job))
         self._quarantine = TableWriter(job.outputs["quarantine"])
         self._rests = 0
         self._accepted: Counter[str] = Counter()
         self._checksum = 0
+
+    def fits(self, job: RefineJob) -> bool:
+        """Whether the statements made for the last job hold for this one."""
+        return self.job.dataset == job.dataset and self.job.bronze_schema.equals(job.bronze_schema)
+
+    def rest(self) -> None:
+        """After a job that ended well: hold nothing of it."""
+        self._held.clear()
 
     def decode(self, piece: Piece) -> PieceReport:
         """Decode and judge one piece. Refused rows are written, keyed rows held, others written too."""

@@ -1,0 +1,74 @@
+"""What the next job can use again: a worker with its statements and decoders made, and a connection for decisions.
+
+Small jobs that follow each other would spend more on making these than on their rows. Only what ended well is kept:
+after any error the worker and its connection are thrown away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Lock
+
+import duckdb
+
+from headgate.engines.duckdb.connection import Settings, connect
+from headgate.engines.duckdb.worker import Worker
+from headgate.ports.engine import RefineJob
+
+
+class Idle:
+    """One idle worker a dataset, and connections. Safe for several threads: what is in use is nobody else's."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._workers: dict[str, Worker] = {}
+        self._connections: list[duckdb.DuckDBPyConnection] = []
+
+    @contextmanager
+    def worker(self, settings: Settings, job: RefineJob) -> Iterator[Worker]:
+        """A worker for the whole of a small job."""
+        with self._lock:
+            worker = self._workers.pop(job.dataset.name, None)
+        if worker is not None and not worker.fits(job):
+            worker.close()
+            worker = None
+        if worker is None:
+            worker = Worker(settings, job)
+        else:
+            worker.begin(job)
+        try:
+            yield worker
+        except BaseException:
+            worker.close()
+            raise
+        worker.rest()
+        with self._lock:
+            other = self._workers.pop(job.dataset.name, None)
+            self._workers[job.dataset.name] = worker
+        if other is not None:
+            other.close()
+
+    @contextmanager
+    def connection(self, settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection with all cores and half of the memory."""
+        with self._lock:
+            connection = self._connections.pop() if self._connections else None
+        if connection is None:
+            connection = connect(settings, threads=settings.cores, share=2)
+        try:
+            yield connection
+        except BaseException:
+            connection.close()
+            raise
+        with self._lock:
+            self._connections.append(connection)
+
+    def close(self) -> None:
+        """Give everything back."""
+        with self._lock:
+            idle = [*self._workers.values(), *self._connections]
+            self._workers.clear()
+            self._connections.clear()
+        for one in idle:
+            one.close()
