@@ -69,7 +69,7 @@ def test_upkeep_killed_beside_a_run_that_is_killed_too(files, rng, kills):
     """Both at once, each killed at a random time; then both again."""
     changed(files, 2)
     files.project.strict_upkeep()
-    for _ in range(max(kills // 2, 2)):
+    for _ in range(max(kills // 4, 2)):
         files.change()
         ends = [(files.project.begin(verb), rng.uniform(0.3, 3.0)) for verb in ("maintain", "run")]
         for process, after_s in ends:
