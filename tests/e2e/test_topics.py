@@ -210,7 +210,12 @@ def test_each_rejected_row_is_a_dead_letter_once(served, broker, name):
 
 @pytest.mark.parametrize(
     "point",
-    ["kafka: rows sent, position not", "kafka: position sent, not committed", "kafka: committed", "serve: committed"],
+    [
+        pytest.param("kafka: rows sent, position not", marks=pytest.mark.slow),
+        pytest.param("kafka: position sent, not committed", marks=pytest.mark.slow),
+        "kafka: committed",
+        pytest.param("serve: committed", marks=pytest.mark.slow),
+    ],
 )
 def test_killed_while_serving_each_row_is_there_once(served, broker, name, point):
     (served / "in" / "a.ndjson").write_text("".join(f'{{"id":{n},"amount":{n - 5}}}\n' for n in range(20)))

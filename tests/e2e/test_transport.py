@@ -128,13 +128,13 @@ def test_every_type_and_every_odd_value_is_the_same(both, database):
 @pytest.mark.parametrize(
     "point",
     [
-        "kafka: rows sent, position not",
-        "kafka: position sent, not committed",
+        pytest.param("kafka: rows sent, position not", marks=pytest.mark.slow),
+        pytest.param("kafka: position sent, not committed", marks=pytest.mark.slow),
         "kafka: committed",
         "carry: committed",
-        "land: rows written, position not",
+        pytest.param("land: rows written, position not", marks=pytest.mark.slow),
         "land: published",
-        "run: landed, not refined",
+        pytest.param("run: landed, not refined", marks=pytest.mark.slow),
     ],
 )
 def test_killed_between_the_two_moves_nothing_is_lost_or_doubled(both, database, point):
@@ -204,6 +204,18 @@ def test_bronze_that_was_landed_directly_is_not_landed_again(both, database):
     answer = direct.answer("run")
     assert answer.code == 5
     assert "without the transport" in answer.err
+
+
+def test_a_transport_that_is_taken_out_again_lands_nothing_twice(both, database):
+    database.run(ORDERS)
+    contracts(both)
+    direct, carried = both
+    carried.run()
+    (carried.folder / "headgate.yaml").write_text((direct.folder / "headgate.yaml").read_text())
+    answer = carried.answer("run")
+    assert answer.code == 5
+    assert "came through a transport" in answer.err
+    assert carried.tables()["bronze.t"] == 500
 
 
 def test_a_transport_without_an_address_says_where_it_is_missing(both, database):

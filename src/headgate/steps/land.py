@@ -13,10 +13,11 @@ import pyarrow as pa
 from headgate import crash
 from headgate.contract.model import Dataset
 from headgate.contract.names import fold
-from headgate.errors import DefectError, FixInputError
+from headgate.errors import DefectError, FixInputError, SourceChanged
+from headgate.formats.messages import ORIGIN_PARTITION
 from headgate.ports.batch import INGESTED_AT, INSTANT, OFFSET, PARTITION, Batch, Position
 from headgate.ports.source import Acknowledges, Source
-from headgate.ports.store import Lake, TableSpec
+from headgate.ports.store import Lake, Publication, TableSpec
 from headgate.steps.run import Run
 
 PUBLISH_ROWS = 2_000_000
@@ -112,7 +113,7 @@ def land_group(
     Raises StalePosition when the table no longer stands at `position`.
     """
     with lake.publication("land") as publication:
-        publication.ensure(spec)
+        _ensure(publication, spec)
         group = _Group(batches, run, pace)
         publication.write(spec.name, group.rows())
         if group.end is None:
@@ -131,12 +132,25 @@ def keep_end(dataset: Dataset, spec: TableSpec, lake: Lake, run: Run, position: 
     """Keep an end that came without rows, so that what was looked through is not looked through again; and let
     bronze exist, so that models can be built on a source that is still empty."""
     with lake.publication("land") as publication:
-        publication.ensure(spec)
+        _ensure(publication, spec)
         if end.tokens:
             publication.move(spec.name, dataset.name, position, end)
         publication.note({"run": run.id, "dataset": dataset.name, "rows": 0})
         publication.commit()
     return position.advanced(end)
+
+
+def _ensure(publication: Publication, spec: TableSpec) -> None:
+    """Bronze as the source gives it. Rows that came through a transport have been read from the source already: the
+    direct way would bring them again, under other coordinates."""
+    view = publication.ensure(spec)
+    if ORIGIN_PARTITION in view.schema.names and ORIGIN_PARTITION not in spec.schema.names:
+        raise SourceChanged(
+            "bronze holds rows that came through a transport, and headgate.yaml names none now",
+            where=spec.name,
+            hint="rows would be there twice: name the transport again, or begin with another lake",
+            stage="land",
+        )
 
 
 def _check_names(dataset: Dataset, schema: pa.Schema) -> None:
