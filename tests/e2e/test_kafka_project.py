@@ -1,10 +1,12 @@
 """A topic to silver and quarantine with the command: poison, sizes, transactions, what stops and with which code."""
 
 import json
+import signal
 
 import pytest
 
 from e2e.command import good, headgate
+from rigs.going import Going
 from rigs.kafka import until
 
 CONTRACT = """\
@@ -233,3 +235,35 @@ def test_discover_writes_a_contract_that_runs(broker, tmp_path):
     assert (found["verdicts"]["accepted"], found["verdicts"]["quarantined"]) == (50, 2)
     answer = headgate("discover", f"kafka://{broker.bootstrap}/no-such")
     assert (answer.code, "no such topic" in answer.err) == (2, True)
+
+
+def test_processes_that_share_a_topic_are_killed_and_frozen_and_every_message_has_one_verdict(broker, made):
+    """Two workers at once; one is killed, one stands still until the group has given its partitions to another."""
+    topic = broker.topic(4)
+    project = made(topic, read=f"group: {topic}-workers, session_s: 3")
+    good("run", project=project)
+    sent = 0
+
+    def send(rows):
+        nonlocal sent
+        for partition in range(4):
+            broker.produce(topic, [event(sent + n) for n in range(rows)], partition)
+            sent += rows
+
+    with Going(project) as first, Going(project) as second:
+        send(50)
+        first.until_rows("silver.events", sent)
+        second.send(signal.SIGSTOP)
+        send(50)
+        first.until_rows("silver.events", sent)  # its partitions were given to the first
+        second.send(signal.SIGCONT)
+        with Going(project) as third:
+            send(50)
+            first.until_rows("silver.events", sent)
+            third.send(signal.SIGKILL)
+            third.end()
+            send(50)
+            first.until_rows("silver.events", sent)
+        assert (first.stop(), second.stop()) == (0, 0)
+    account = balanced(project)
+    assert (account["bronze"], account["silver"]) == (sent, sent)

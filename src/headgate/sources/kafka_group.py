@@ -30,6 +30,8 @@ class Member:
             {
                 **address.settings(group_id=settings.group),
                 **lasting,
+                "session.timeout.ms": int(settings.session_s * 1000),
+                "heartbeat.interval.ms": int(min(3.0, settings.session_s / 5) * 1000),
                 "partition.assignment.strategy": "cooperative-sticky",
                 "enable.auto.commit": False,
                 "auto.offset.reset": "latest",

@@ -26,8 +26,9 @@ class Settings:
     `start`: where the first read begins: `earliest`, `latest` or an instant in ISO 8601. `isolation`: with
     `read_committed` an aborted transaction is never seen and an open one holds back what follows it. `group`: workers
     of a run that goes on share the topic under this name, and progress is told to it after each commit; `member`: this
-    worker's lasting name in it. `wait_s`: how long a broker may be silent before a run says that it is unavailable.
-    `batch_bytes`: about how much to hand on at once.
+    worker's lasting name in it; `session_s`: how long it may be silent before its partitions go to others. `wait_s`:
+    how long a broker may be silent before a run says that it is unavailable. `batch_bytes`: about how much to hand on
+    at once.
     """
 
     topic: str
@@ -37,6 +38,7 @@ class Settings:
     isolation: str = "read_committed"
     group: str | None = None
     member: str | None = None
+    session_s: float = 45.0
     wait_s: float = 60.0
     batch_bytes: int = 1 << 23
 
@@ -78,7 +80,7 @@ def passed_of(server: Server, read: Mapping[str, Any]) -> dict[str, Any]:
 def _value(name: str, value: Any, where: str) -> Any:
     """One setting, typed."""
     try:
-        if name == "wait_s":
+        if name in {"wait_s", "session_s"}:
             typed: Any = float(value)
         elif name == "batch_bytes":
             typed = int(value)
@@ -86,7 +88,7 @@ def _value(name: str, value: Any, where: str) -> Any:
             typed = str(value)
     except (TypeError, ValueError) as cause:
         raise FixInputError(f"{name}: {value!r} is not a number", where=where) from cause
-    if name in {"wait_s", "batch_bytes"} and not 0 < typed < 1 << 40:
+    if name in {"wait_s", "session_s", "batch_bytes"} and not 0 < typed < 1 << 40:
         raise FixInputError(f"{name}: {value!r} must be greater than 0", where=where)
     if name in _CHOICES and typed not in _CHOICES[name]:
         raise FixInputError(f"{name}: {value!r} is not known", where=where, hint=f"one of: {', '.join(_CHOICES[name])}")
