@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 from headgate.cli import show
@@ -17,6 +19,7 @@ from headgate.errors import ContractSyntaxError, FixInputError
 from headgate.runtime.project import Project
 from headgate.runtime.variables import environment, resolve
 
+ROLL_READ = 4  # bytes of rows that are held for a byte of a compressed file, at most
 OWN = ("_headgate.", "__")  # names of Headgate's and of Kafka's own topics begin so
 
 
@@ -218,17 +221,34 @@ def _text(value: bytes | None) -> str | None:
 
 
 def _keep(arguments: argparse.Namespace, address: Address) -> int:
-    """Everything new as NDJSON files: the same move as into any other store, so asking again goes on."""
+    """Everything new as NDJSON files: the same move as into any other store, so asking again goes on. With --follow
+    until SIGTERM or SIGINT: what has come by then is kept.
+    """
     from headgate.ports.store import TableSpec
     from headgate.runtime.wire import source_module, store_module
     from headgate.steps.carry import carry
+    from headgate.steps.land import Pace
 
     server = Server("topic", "kafka", {**address.passed, "host": address.bootstrap, "topic": arguments.name})
     dataset = Dataset(arguments.name, (), arguments.name, "0")
-    source = source_module("kafka", "topic").connect(dataset, server, {})
-    sink = store_module("ndjson", "topic").open_sink(arguments.to, {}, TableSpec(arguments.name, source.schema()))
+    read = {
+        "start": "latest" if arguments.start == "latest" else "earliest",
+        **({"group": arguments.group} if arguments.group else {}),
+    }
+    source = source_module("kafka", "topic").connect(dataset, server, read)
+    options = {
+        "roll_rows": arguments.roll_rows,
+        "roll_bytes": arguments.roll_bytes,
+        "compression": arguments.compression,
+    }
+    sink = store_module("ndjson", "topic").open_sink(arguments.to, options, TableSpec(arguments.name, source.schema()))
+    pace = Pace(arguments.roll_rows, ROLL_READ * arguments.roll_bytes, arguments.roll_seconds)
+    asked = Event()
+    if arguments.follow:
+        for one in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(one, lambda *_: asked.set())
     try:
-        done = carry(source, sink, arguments.name)
+        done = carry(source, sink, arguments.name, pace=pace, stop=asked.is_set if arguments.follow else None)
     finally:
         source.close()
         sink.close()

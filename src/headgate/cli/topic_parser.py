@@ -44,4 +44,11 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
     one.add_argument("--from", dest="start", choices=["beginning", "latest"], default="beginning")
     one.add_argument("--follow", action="store_true", help="wait for more (always so with --from latest)")
     one.add_argument("--max", type=int, metavar="N", help="at most so many")
-    one.add_argument("--to", metavar="DIR", help="NDJSON files here, by day; asked again it goes on where it was")
+    one.add_argument("--to", metavar="DIR", help="NDJSON files here, a folder or s3://bucket/prefix; again: goes on")
+    one.add_argument("--group", help="of --to: share the topic with other processes of this group (with --follow)")
+    one.add_argument("--roll-rows", type=int, default=1_000_000, metavar="N", help="of --to: most messages of a file")
+    one.add_argument(
+        "--roll-bytes", type=int, default=64 << 20, metavar="N", help="of --to: about most bytes of a file"
+    )
+    one.add_argument("--roll-seconds", type=float, default=60.0, metavar="S", help="of --to: longest wait for a commit")
+    one.add_argument("--compression", default="zstd", choices=["none", "gzip", "zstd"], help="of --to (default: zstd)")

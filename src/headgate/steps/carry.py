@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from time import monotonic
 
 import pyarrow as pa
 
@@ -11,11 +12,11 @@ from headgate import crash
 from headgate.contract.model import Dataset
 from headgate.contract.to_arrow import arrow_type
 from headgate.ports.batch import RAW, Batch, Position
-from headgate.ports.source import Source
+from headgate.ports.source import Acknowledges, Follows, Source
 from headgate.ports.store import Sink
+from headgate.steps.land import Pace
 
-COMMIT_ROWS = 250_000
-COMMIT_BYTES = 128 << 20
+PACE = Pace(rows=250_000, size_bytes=128 << 20)
 
 
 @dataclass(slots=True)
@@ -27,32 +28,45 @@ class Carried:
     end: Position = field(default_factory=Position.start)
 
 
-def carry(source: Source, sink: Sink, stream: str) -> Carried:
+def carry(
+    source: Source, sink: Sink, stream: str, *, pace: Pace = PACE, stop: Callable[[], bool] | None = None
+) -> Carried:
     """Everything new in the source, in groups; each group's rows and end position are one commit of the sink.
 
+    With `stop`, a source that follows is read on until `stop()` says so; what has come by then is committed.
     Raises what the source and the sink raise; committed groups stay.
     """
     done = Carried(end=sink.position(stream))
-    batches = _Batches(source.read(done.end), done.end)
-    while batches.more():
-        done.rows += sink.commit(stream, batches.group())
-        done.commits += 1
-        done.end = batches.at
-        crash.point("carry: committed")
-    return done
+    while True:
+        follows = stop is not None and isinstance(source, Follows)
+        going = source.follow(done.end) if follows and isinstance(source, Follows) else source.read(done.end)
+        batches = _Batches(going, done.end, pace, stop if follows else None)
+        while batches.more():
+            done.rows += sink.commit(stream, batches.group())
+            done.commits += 1
+            done.end = batches.at
+            crash.point("carry: committed")
+            if isinstance(source, Acknowledges):
+                source.acknowledge(done.end)
+        if stop is None or not follows or stop():
+            return done
 
 
 class _Batches:
     """A source's batches, cut into groups; those that change nothing are passed over."""
 
-    def __init__(self, batches: Iterator[Batch], at: Position) -> None:
-        self._batches = batches
+    def __init__(
+        self, batches: Iterator[Batch], at: Position, pace: Pace, stop: Callable[[], bool] | None = None
+    ) -> None:
+        self._batches, self._pace, self._stop = batches, pace, stop
         self._next: Batch | None = None
         self.at = at
 
-    def more(self) -> bool:
-        """Whether rows, or a new position, are still to come."""
+    def more(self, due: float | None = None) -> bool:
+        """Whether rows, or a new position, are still to come; at `due` no more is waited for."""
         while self._next is None:
+            if (self._stop is not None and self._stop()) or (due is not None and monotonic() >= due):
+                return False
             batch = next(self._batches, None)
             if batch is None:
                 return False
@@ -61,16 +75,17 @@ class _Batches:
         return True
 
     def group(self) -> Iterator[Batch]:
-        """Batches up to the first end after enough rows or bytes."""
+        """Batches up to the first end after enough rows, bytes or seconds."""
         rows = size = 0
-        while self.more() and (batch := self._next) is not None:
+        due = monotonic() + self._pace.seconds
+        while self.more(due) and (batch := self._next) is not None:
             self._next = None
             rows += batch.rows.num_rows
             size += batch.rows.nbytes
             yield batch
             if batch.end is not None:
                 self.at = self.at.advanced(batch.end)
-                if rows >= COMMIT_ROWS or size >= COMMIT_BYTES:
+                if rows >= self._pace.rows or size >= self._pace.size_bytes:
                     return
 
 
