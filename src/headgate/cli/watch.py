@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from headgate.runtime import settings as settings_file
 from headgate.runtime.live import running
@@ -187,8 +187,10 @@ def _grid() -> Table:
     from rich.table import Table
 
     table = Table.grid(padding=(0, 2))
-    for justify, width in (("left", 22), ("right", 12), ("left", 40), ("left", WIDTH)):
-        table.add_column(justify=justify, min_width=min(width, 12), max_width=width, no_wrap=True)  # type: ignore[arg-type]
+    widths: tuple[tuple[Literal["left", "right"], int], ...] = (("left", 18), ("right", 12), ("left", 46))
+    for justify, width in widths:
+        table.add_column(justify=justify, min_width=width, max_width=width, no_wrap=True)
+    table.add_column(max_width=WIDTH, no_wrap=True)
     return table
 
 
