@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import os
 import random
 import select
 import sys
 
 import psycopg2
 
-PAUSE_S = 0.005
+# In a long session it writes slower: what must be proved grows with every row, after each round.
+PAUSE_S = 0.02 if int(os.environ.get("HEADGATE_KILLS") or 10) > 50 else 0.005
 CREATE = "CREATE TABLE orders (id bigint PRIMARY KEY, quantity integer, note text, updated_at timestamptz NOT NULL)"
 INSERT = "INSERT INTO orders (id, quantity, note, updated_at) VALUES (%(id)s, %(quantity)s, %(note)s, %(updated_at)s)"
 UPDATE = "UPDATE orders SET quantity = %(quantity)s, note = %(note)s, updated_at = %(updated_at)s WHERE id = %(id)s"
