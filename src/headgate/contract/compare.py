@@ -107,9 +107,16 @@ def _dataset(old: Dataset, new: Dataset) -> Iterator[Change]:
         yield Change("order", None, True, f"the latest wins by {_list(new.order)}, so far by {_list(old.order)}")
     if old.history != new.history:
         yield Change("history", None, True, f"history is {new.history}, so far {old.history}")
+    if old.operation != new.operation:
+        yield Change("operation", None, True, f"rows that delete: {_deletes(new)}, so far {_deletes(old)}")
     if old.physical_name != new.physical_name:
         message = f"the source is called {new.physical_name or new.name}, so far {old.physical_name or old.name}"
         yield Change("source", None, True, message)
+
+
+def _deletes(dataset: Dataset) -> str:
+    of = dataset.operation
+    return f"{of.field} is one of {list(of.delete)}" if of else "none"
 
 
 def _list(names: tuple[str, ...]) -> str:

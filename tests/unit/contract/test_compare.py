@@ -155,3 +155,11 @@ def test_severity_that_falls_is_no_breaking_change(load):
     new = load("{name: a, logicalType: integer}", rule % "warning")
     assert [(one.kind, one.breaking) for one in compare(old, new)] == [("loosened", False)]
     assert [(one.kind, one.breaking) for one in compare(new, old)] == [("tightened", True)]
+
+
+def test_another_way_to_delete_is_a_breaking_change(load):
+    fields = "{name: k, logicalType: integer, primaryKey: true}; {name: op, logicalType: string}"
+    rest = "    customProperties: [{property: headgate.operation, value: {field: op, delete: [d]}}]\n"
+    (change,) = compare(load(fields), load(fields, rest))
+    assert (change.kind, change.breaking) == ("operation", True)
+    assert change.message == "rows that delete: op is one of ['d'], so far none"
