@@ -27,10 +27,11 @@ schema:
 """
 POINTS = (
     "land: rows written, position not",
-    "land: published",
-    "continuous: landed, not told",
-    "refine: files written, not published",
     "refine: published",
+    *(
+        pytest.param(name, marks=pytest.mark.slow)
+        for name in ("land: published", "continuous: landed, not told", "refine: files written, not published")
+    ),
 )
 
 
