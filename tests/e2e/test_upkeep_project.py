@@ -1,0 +1,106 @@
+"""Upkeep as a user meets it: runs do it themselves, status shows the debt, history and `--as-of` show the past."""
+
+import pytest
+
+from e2e.command import good, headgate
+
+HEAD = "order_id,ordered_at,customer,amount,status,updated_at\n"
+COUNT = "select count(*) n from silver.orders"
+
+
+@pytest.fixture
+def project(tmp_path):
+    folder = tmp_path / "shop"
+    assert headgate("init", folder).code == 0
+    good("run", project=folder)
+    return folder
+
+
+def more(project, number):
+    line = f"{100 + number},2026-11-01 09:12:00,ada@example.com,19.99,paid,2026-11-03 07:00:00\n"
+    (project / "data" / f"orders_{number}.csv").write_text(HEAD + line)
+    return good("run", project=project)
+
+
+def tables(project):
+    return {one["table"]: one for one in good("status", project=project)["tables"]}
+
+
+def test_runs_keep_the_lake_small_by_themselves(project):
+    records = [more(project, number) for number in range(8)]
+    done = [one["upkeep"]["compacted"] for one in records if one["upkeep"]]
+    assert {one["table"] for some in done for one in some} >= {"bronze.orders", "silver.orders"}
+    after = tables(project)
+    assert after["silver.orders"]["files"] < 8
+    assert good("query", COUNT, project=project) == [{"n": 12}]
+    assert not good("run", project=project)["moved"]
+    (account,) = good("audit", "--deep", project=project)
+    assert account["state"] == "balanced"
+
+
+def test_upkeep_within_runs_can_be_switched_off(project):
+    (project / "headgate.yaml").write_text("upkeep: {automatic: false}\n")
+    assert [more(project, number)["upkeep"] for number in range(8)] == [None] * 8
+    assert tables(project)["silver.orders"]["small_files"] == 9
+
+
+def test_status_shows_the_debt_and_maintain_pays_it(project):
+    for number in range(3):
+        more(project, number)
+    (project / "headgate.yaml").write_text("upkeep: {snapshots: 1, keep_hours: 0}\n")
+    before = tables(project)["bronze.orders"]
+    assert (before["small_files"], before["snapshots"], before["unnamed_files"]) == (4, 4, 0)
+    assert before["history_bytes"] > 0
+    said = headgate("maintain", project=project)
+    assert said.code == 0
+    assert "bronze.orders: 4 files became 1" in said.err
+    after = tables(project)["bronze.orders"]
+    assert (after["small_files"], after["files"], after["snapshots"], after["unnamed_files"]) == (0, 1, 1, 0)
+
+
+def test_history_says_why_each_snapshot_exists(project):
+    more(project, 1)
+    good("maintain", "compact", "--table", "silver.orders", project=project)
+    found = good("history", "silver.orders", project=project)
+    assert [one["step"] for one in found] == ["maintain", "refine", "refine"]
+    assert [one["rows"] for one in found] == [5, 5, 4]
+    assert found[0]["same_rows_as"] == found[1]["snapshot"]
+    assert found[1]["record"]["run"] == good("runs", project=project)[0]["run_id"]
+
+
+def test_tables_are_shown_as_of_a_run_a_time_and_a_snapshot(project):
+    for number in range(3):
+        more(project, number)
+    good("maintain", "compact", project=project)
+    past = good("history", "silver.orders", project=project)[::-1]
+    for number, one in enumerate(past[:4]):
+        for moment in (one["record"]["run"], one["at"], str(one["snapshot"])):
+            assert good("query", COUNT, "--as-of", moment, project=project) == [{"n": 4 + number}]
+    # all tables of one moment: gold of that run too
+    totals = [
+        good("query", "select sum(revenue) r from daily_revenue", "--as-of", one["record"]["run"], project=project)
+        for one in past[:4]
+    ]
+    assert len({str(one) for one in totals}) == 4
+
+
+def test_a_moment_that_is_gone_or_never_was_is_refused_by_name(project):
+    (first,) = good("history", "silver.orders", project=project)
+    more(project, 1)
+    (project / "headgate.yaml").write_text("upkeep: {snapshots: 1, keep_hours: 0}\n")
+    good("maintain", project=project)
+    answer = headgate("query", "from silver.orders", "--as-of", first["record"]["run"], project=project)
+    assert answer.code == 2
+    assert "silver.orders" in answer.err
+    assert "expired" in answer.err
+    for moment in ("yesterday", "20200101T000000Z-00000000", "2020-01-01", "1234567890123"):
+        answer = headgate("query", COUNT, "--as-of", moment, project=project)
+        assert (answer.code, "as of" in answer.err or "not a moment" in answer.err) == (2, True), moment
+
+
+def test_a_wrong_upkeep_setting_is_refused_with_its_place(project):
+    (project / "headgate.yaml").write_text("upkeep:\n  fan: 1\n")
+    answer = headgate("status", project=project)
+    assert answer.code == 2
+    assert "headgate.yaml:2" in answer.err
+    assert "from 2 to 100" in answer.err
