@@ -8,6 +8,7 @@ import os
 import pytest
 
 from integration.test_postgres_fidelity import CASES
+from rigs.going import Going, until
 from rigs.kafka_topics import visible
 from rigs.postgres import built_with
 from rigs.postgres_project import PostgresProject
@@ -226,3 +227,19 @@ def test_a_transport_without_an_address_says_where_it_is_missing(both, database)
     answer = both[1].answer("run")
     assert answer.code == 2
     assert "names no server of type kafka" in answer.err
+
+
+def test_a_run_that_goes_on_carries_what_comes(both, database):
+    carried = both[1]
+    database.run(ORDERS)
+    contracts(both)
+    with Going(carried.folder, env=carried.env) as going:
+        until(lambda: going.process.poll() is not None or silver(carried) == 500, "the first rows")
+        database.run("insert into t select i, 'new', 1, now(), null, 1, now() from generate_series(501, 520) i")
+        until(lambda: going.process.poll() is not None or silver(carried) == 520, "what came later")
+        assert going.stop() == 0, going.said
+    assert carried.balanced()["bronze"] == 520
+
+
+def silver(project) -> int:
+    return project.tables().get("silver.t", 0)
