@@ -72,7 +72,9 @@ def measure(rounds: int) -> list[Figure]:
         with running(Path(folder, "kafka")) as cluster:
             bootstrap = cluster.bootstrap()
             fill = f"from bench.hops.kafka import fill; print(fill({bootstrap!r}, {folder!r}))"
-            size = int(run([sys.executable, "-c", fill], cwd=ROOT).output)  # apart: its memory is not what is measured
+            size = int(
+                run([sys.executable, "-c", fill], cwd=ROOT).output.split()[-1]
+            )  # apart: its memory is not what is measured
             costs = in_turn(
                 rounds,
                 {
