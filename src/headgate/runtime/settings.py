@@ -96,7 +96,7 @@ class ContinuousSettings:
     batch_bytes: int = 32 << 20
     batch_ms: int = 500
     poll_ms: int = 250
-    ahead_batches: int = 4
+    ahead_batches: int = 2
     gold_ms: int = 10_000
     budget_s: int = 60
     on_budget: str = "stop"
