@@ -13,6 +13,7 @@ from headgate.ports.engine import Engine
 from headgate.ports.store import Cut, Lake, TableView
 from headgate.steps.refine import pending
 from headgate.steps.retire import Gone, gone
+from headgate.steps.seal import CHECKSUM, SEALED_AS, form_of, sum_of
 
 _COUNTS = ("bronze", "silver", "quarantine", "ledger", "unjudged", "several", "alien", "twice", "retired")
 BALANCED, PENDING, BROKEN = "balanced", "pending", "broken"
@@ -138,14 +139,9 @@ def _check_seal(dataset: Dataset, engine: Engine, tables: dict[str, TableView], 
     silver = tables.get(f"silver.{dataset.name}")
     if silver is None:
         return
-    columns = ", ".join(quote(f.name) for f in dataset.fields if f.name in silver.schema.names)
-    rows = _query(
-        engine,
-        f"select coalesce(sum(hash({columns})::hugeint), 0)::varchar as seal, count(*) as n from {_name(silver)}",
-        tables,
-    )
-    account.checksum = str(rows[0]["seal"])
-    sealed = silver.facts("checksum")
+    form = silver.facts(SEALED_AS) or form_of(dataset)
+    account.checksum = str(sum_of(engine, silver, form))
+    sealed = silver.facts(CHECKSUM)
     if sealed is not None and sealed != account.checksum:
         account.findings.append(
             f"silver's content is not what was published: checksum {account.checksum}, sealed {sealed}"

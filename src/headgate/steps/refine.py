@@ -22,6 +22,7 @@ from headgate.ports.store import Cut, FileInfo, Lake, Publication, TableSpec, Ta
 from headgate.steps.land import bronze_name, offset_fact
 from headgate.steps.retire import gone
 from headgate.steps.run import Run
+from headgate.steps.seal import CHECKSUM, SEALED_AS, form_of, held_sum
 
 JUDGE_ROWS = 2_000_000  # bronze rows per publication
 CONFLICTS = 5  # how often a portion is judged again because silver changed meanwhile
@@ -172,7 +173,7 @@ def _judge(
 ) -> None:
     """One publication: the verdicts of some spans. `judged` takes them in once they are certain to be visible."""
     with lake.publication("refine") as publication:
-        step = Step(dataset, cut, publication, run)
+        step = Step(dataset, cut, publication, engine, run)
         refined = engine.refine(step.job(spans))
         after = judged.copy()
         after.add(refined, spans)
@@ -227,7 +228,7 @@ def _rebuild(dataset: Dataset, lake: Lake, engine: Engine, run: Run, judged: Jud
         if stop:
             spans.append(Span(partition, 0, stop))
     with lake.publication("refine") as publication:
-        step = Step(dataset, cut, publication, run, fresh=True)
+        step = Step(dataset, cut, publication, engine, run, fresh=True)
         refined = engine.refine(step.job(spans)) if spans else Refined()
         step.apply(refined)
         judged.add(refined, spans)
@@ -242,8 +243,11 @@ def _rebuild(dataset: Dataset, lake: Lake, engine: Engine, run: Run, judged: Jud
 class Step:
     """One publication of silver, quarantine and ledger."""
 
-    def __init__(self, dataset: Dataset, cut: Cut, publication: Publication, run: Run, *, fresh: bool = False) -> None:
+    def __init__(
+        self, dataset: Dataset, cut: Cut, publication: Publication, engine: Engine, run: Run, *, fresh: bool = False
+    ) -> None:
         self.dataset, self.publication, self.run, self.fresh = dataset, publication, run, fresh
+        self.engine = engine
         bronze = cut.table(bronze_name(dataset))
         if bronze is None:  # the callers have looked
             raise KeyError(bronze_name(dataset))
@@ -308,8 +312,11 @@ class Step:
     def seal(self, refined: Refined) -> None:
         """Facts about silver's content: its checksum, and the contract it follows."""
         name, silver = self.specs["silver"].name, self.before["silver"]
-        held = 0 if self.fresh or silver is None else int(silver.facts("checksum") or 0)
-        self.publication.note_fact(name, "checksum", str(held + refined.checksum))
+        form = form_of(self.dataset)
+        fresh = self.fresh or silver is None
+        held = 0 if fresh or silver is None else held_sum(self.engine, silver, self.views["silver"], form)
+        self.publication.note_fact(name, CHECKSUM, str(held + refined.checksum))
+        self.publication.note_fact(name, SEALED_AS, form)
         self.publication.note_fact(name, "contract", self.dataset.contract_version)
         verdicts: dict[str, int] = {}
         for counts in refined.verdicts.values():

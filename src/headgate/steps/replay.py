@@ -40,7 +40,7 @@ def replay(dataset: Dataset, lake: Lake, engine: Engine, run: Run, *, dry_run: b
     if not only.num_rows:
         return done
     with lake.publication("replay") as publication:
-        step = Step(dataset, cut, publication, run)
+        step = Step(dataset, cut, publication, engine, run)
         spans = _spans(only)
         refined = engine.refine(step.job(spans, only=only, replay=True))
         judged = Judged()

@@ -29,6 +29,7 @@ from headgate.ports.store import Cut, FileInfo, Lake, Publication, TableView
 from headgate.steps.land import bronze_name
 from headgate.steps.part import Part
 from headgate.steps.run import Run
+from headgate.steps.seal import CHECKSUM, SEALED_AS, form_of, row_hash
 
 RETIRED = "retired"
 _ROWS = "hg.rows"
@@ -92,8 +93,8 @@ def _retire_silver(
     if not files:
         return
     some = Part(_ROWS, silver, [f.path for f in files])
-    columns = ", ".join(quote(f.name) for f in dataset.fields if f.name in silver.schema.names)
-    sums = f"select count(*) as n, coalesce(sum(hash({columns})::hugeint), 0)::varchar as seal from {_ROWS} where {old}"
+    hashed = row_hash(silver.facts(SEALED_AS) or form_of(dataset))
+    sums = f"select count(*) as n, coalesce(sum({hashed}::hugeint), 0)::varchar as seal from {_ROWS} where {old}"
     (told,) = engine.query(sums, {_ROWS: some}).read_all().to_pylist()
     if not told["n"]:
         return
@@ -103,7 +104,7 @@ def _retire_silver(
         publication.write(silver.name, engine.query(f"select * from {_ROWS} where ({old}) is not true", {_ROWS: some}))
         rows = engine.query(f"select {PARTITION}, {OFFSET} from {_ROWS} where {old}", {_ROWS: some})
         publication.write(ledger.name, (_verdicts(batch, run) for batch in rows))
-        publication.note_fact(silver.name, "checksum", str(int(silver.facts("checksum") or 0) - int(told["seal"])))
+        publication.note_fact(silver.name, CHECKSUM, str(int(silver.facts(CHECKSUM) or 0) - int(told["seal"])))
         publication.note({"run": run.id, "dataset": dataset.name, "retired_silver": told["n"], "field": field})
         crash.point("retire: silver written, not published")
         publication.commit()
