@@ -216,3 +216,14 @@ def test_a_moved_project_is_told_and_a_link_at_the_old_place_sets_it_right(proje
     good("run", "--full-refresh", project=moved)
     (account,) = good("audit", "--deep", project=moved)
     assert account["state"] == "balanced"
+
+
+@pytest.mark.parametrize("example", ["orders", "sensors"])
+def test_an_example_runs_at_once_and_the_project_may_be_named_before_the_command(tmp_path, example):
+    made = headgate("--json", "init", tmp_path / "made", "--example", example)
+    assert "inbox/first.ndjson" in made.json()["files"]
+    ran = headgate("-p", tmp_path / "made", "run", "--json")
+    assert (ran.code, ran.json()["status"]) == (0, "done")
+    audited = headgate("--json", "-p", tmp_path / "made", "audit", "--deep").json()
+    assert {one["state"] for one in audited} == {"balanced"}
+    assert sum(one["quarantine"] for one in audited) > 0

@@ -18,20 +18,28 @@ from headgate.cli import topic_parser
 from headgate.errors import DefectError, HeadgateError
 
 EXIT_INTERRUPTED = 130
+EXAMPLES = ("files", "orders", "retail", "sensors")
 EPILOG = """exit codes: 0 done, 1 failed, 2 fix your input, 3 a service did not answer in time, 4 the quality budget
 was exceeded, 5 stopped to protect data, 70 a defect of Headgate"""
+
+
+def _everywhere(to: argparse.ArgumentParser, *, default: str, json: bool | str) -> None:
+    """What may stand before the command as well as behind it."""
+    to.add_argument("-p", "--project", default=default, metavar="DIR", help="the project's folder (default: here)")
+    as_json = "one JSON document on stdout, everything human on stderr"
+    to.add_argument("--json", action="store_true", default=json, help=as_json)
 
 
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("-p", "--project", default=".", metavar="DIR", help="the project's folder (default: here)")
-    common.add_argument("--json", action="store_true", help="one JSON document on stdout, everything human on stderr")
+    _everywhere(common, default=argparse.SUPPRESS, json=argparse.SUPPRESS)
     top = argparse.ArgumentParser(
         prog="headgate",
         description="One data contract drives the whole pipeline, and every record is accounted for.",
         epilog=EPILOG,
     )
+    _everywhere(top, default=".", json=False)
     top.add_argument("--version", action="version", version=f"headgate {headgate.__version__}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
@@ -42,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
 
     one = command("init", "start:init", "make a project that runs at once")
     one.add_argument("dir", metavar="DIR")
-    one.add_argument("--example", default="files", choices=["files", "retail"], help="what it reads (default: files)")
+    one.add_argument("--example", default="files", choices=EXAMPLES, help="what it reads (default: files)")
     one = command("discover", "contracts:discover", "write a contract from a live table or a file")
     one.add_argument("url", metavar="URL", help="postgresql://HOST/DB?table=schema.name or a path")
     one.add_argument("-o", "--output", metavar="FILE", help="where to write (default: stdout)")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import headgate
@@ -11,7 +13,14 @@ from headgate.cli import show
 from headgate.errors import FixInputError
 
 _RENAMED = {"gitignore": ".gitignore"}  # a dot file would be left out of some packages
-_SKIPPED = {"__pycache__", "README.md", "demo.py", "generator.py", "load.py", "server.py", "report.py"}
+_SKIPPED = {"__pycache__", "README.md", ".headgate"}
+_LOOKS = {
+    "files": "from daily_revenue",
+    "retail": "from daily_revenue",
+    "orders": "from daily_orders",
+    "sensors": "from sensor_health",
+}
+_SIMULATOR = "simulate.py"  # of an example's Python, the only one that its project needs
 
 
 def init(arguments: argparse.Namespace) -> int:
@@ -23,18 +32,25 @@ def init(arguments: argparse.Namespace) -> int:
     written = []
     for path in sorted(source.rglob("*")):
         relative = path.relative_to(source)
-        if path.is_dir() or _SKIPPED & set(relative.parts) or path.suffix == ".py":
+        if path.is_dir() or _SKIPPED & set(relative.parts) or (path.suffix == ".py" and path.name != _SIMULATOR):
             continue
         into = target / relative.with_name(_RENAMED.get(relative.name, relative.name))
         into.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, into)
         written.append(str(into.relative_to(target)))
+    if (target / _SIMULATOR).is_file():
+        into = target / "inbox" / "first.ndjson"
+        subprocess.run(
+            [sys.executable, str(target / _SIMULATOR), "--to", str(into)], check=True, stderr=subprocess.DEVNULL
+        )
+        written.append(str(into.relative_to(target)))
     if arguments.json:
         show.document({"dir": str(target), "files": written})
     else:
+        look = _LOOKS[arguments.example]
         show.line(
             f"{len(written)} files in {target}. Now: cd {target} && headgate run && headgate audit --deep "
-            "&& headgate query 'from daily_revenue'"
+            f"&& headgate query '{look}'"
         )
     return 0
 
