@@ -38,7 +38,7 @@ CAUGHT_BY = {
 
 
 # What of a part is run: the tests that must notice the fault, and some that must not.
-RIGS = {STORE: "", SOURCES: "(KeyedSourceRig or NdjsonSourceRig) and "}
+RIGS = {STORE: "(IcebergLakeRig or IcebergSinkRig) and ", SOURCES: "(KeyedSourceRig or NdjsonSourceRig) and "}
 UNHARMED = {STORE: ["a_new_stream_stands_at_the_start"], SOURCES: ["the_schema_is_what_is_read"]}
 
 
