@@ -19,7 +19,7 @@ create macro one_of(i, salt, list) as list[1 + pick(i, salt, len(list))];
 _SEQUENCE = """
 create table sequence as
 with originals as (
-  select i, false as copy, case when pick(i, 'broken', 98) = 0 then 1 + pick(i, 'kind', 10) else 0 end as kind, i::double as place
+  select i, false as copy, case when {broken} and pick(i, 'broken', 98) = 0 then 1 + pick(i, 'kind', 10) else 0 end as kind, i::double as place
   from range({unique}) t(i)),
 copies as (
   select i, true as copy, 0::bigint as kind, place + 0.5 + pick(i, 'place', 5000) as place
@@ -63,22 +63,22 @@ select case kind when 7 then body[1:300] when 10 then body || 'xx' else body end
 """
 
 
-def write_events(path: str, events: int) -> dict[str, int]:
-    """Write the file (whole or not at all) and say what is in it: lines, copies, broken."""
+def write_events(path: str, events: int, *, broken: bool = True) -> dict[str, int]:
+    """Write the file (whole or not at all) and say what is in it: lines, copies, broken. Some peers stop at a broken line."""
     con = duckdb.connect(config={"threads": 2})
     con.execute(_SETUP)
     copies = events // 50
-    con.execute(_SEQUENCE.format(unique=events - copies, copies=copies))
+    con.execute(_SEQUENCE.format(unique=events - copies, copies=copies, broken=broken))
     with open(path + ".part", "wb", buffering=1 << 22) as out:
         for first in range(0, events, CHUNK):
             sql = _LINES.format(unique=events - copies, first=first, last=first + CHUNK)
             for batch in con.sql(sql).to_arrow_table().to_batches():
                 out.write("".join(batch.column(0).to_pylist()).encode())
     os.replace(path + ".part", path)
-    lines, copied, broken = con.execute(
+    lines, copied, bad = con.execute(
         "select count(*), count(*) filter (copy), count(*) filter (kind > 0) from sequence"
     ).fetchone() or (0, 0, 0)
-    return {"lines": lines, "copies": copied, "broken": broken}
+    return {"lines": lines, "copies": copied, "broken": bad}
 
 
 CONTRACT = """apiVersion: v3.2.0

@@ -79,7 +79,7 @@ def measure(rounds: int) -> list[Figure]:
                 rounds,
                 {
                     "bare consume(500)": lambda: run([sys.executable, "-c", _BARE, bootstrap, str(EVENTS)]),
-                    "headgate run bronze.events": lambda: _land(bootstrap, folder),
+                    "headgate run bronze.events": lambda: land(bootstrap, folder),
                     "tutorial loop": lambda: run(
                         [sys.executable, "-c", _TUTORIAL, bootstrap, str(EVENTS), tempfile.mktemp(dir=folder)]
                     ),
@@ -96,7 +96,7 @@ def measure(rounds: int) -> list[Figure]:
     ]
 
 
-def fill(bootstrap: str, folder: str) -> int:
+def fill(bootstrap: str, folder: str, *, broken: bool = True) -> int:
     """The events of the other hops into the topic; bytes per event."""
     from confluent_kafka import Producer
     from confluent_kafka.admin import AdminClient, NewTopic
@@ -104,7 +104,7 @@ def fill(bootstrap: str, folder: str) -> int:
     admin = AdminClient({"bootstrap.servers": bootstrap})
     admin.create_topics([NewTopic(TOPIC, PARTITIONS)])[TOPIC].result(30)
     path = os.path.join(folder, "events.ndjson")
-    write_events(path, EVENTS)
+    write_events(path, EVENTS, broken=broken)
     producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 50, "batch.size": 500_000})
     with open(path, "rb") as lines:
         for number, line in enumerate(lines):
@@ -123,7 +123,8 @@ def fill(bootstrap: str, folder: str) -> int:
     return size
 
 
-def _land(bootstrap: str, folder: str) -> Cost:
+def land(bootstrap: str, folder: str) -> Cost:
+    """The topic into a new project's bronze, counted."""
     project = tempfile.mkdtemp(dir=folder)
     os.makedirs(os.path.join(project, "contracts"))
     with open(os.path.join(project, "contracts", "events.odcs.yaml"), "w") as out:
