@@ -33,7 +33,7 @@ chaos: $(STAMP)         ## kill -9 at every named point, 200 times a source
 	@HEADGATE_KILLS=200 $(BIN)/python -m pytest tests/chaos
 
 lock: $(STAMP)          ## names, versions and hashes; no addresses
-	@$(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header --group dev --extra demo --extra kafka --extra s3 pyproject.toml -o requirements/dev.txt
+	@$(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header --group dev --extra demo --extra kafka --extra s3 --extra schema-registry pyproject.toml -o requirements/dev.txt
 
 clean:
 	rm -rf $(VENV) build .headgate

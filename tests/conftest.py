@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # `rigs` for every test
 from rigs import s3  # noqa: E402
 from rigs.kafka import Broker  # noqa: E402
 from rigs.postgres import Database, Server  # noqa: E402
+from rigs.schema_registry import Registry  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -36,6 +37,16 @@ def database(postgres_server: Server) -> Iterator[Database]:
 def broker() -> Iterator[Broker]:
     """A real Kafka of one node with a SASL listener beside the plain one, started when the first test wants it."""
     one = Broker(listeners=("SASL_PLAINTEXT",))
+    try:
+        yield one.start()
+    finally:
+        one.stop()
+
+
+@pytest.fixture(scope="session")
+def schema_registry() -> Iterator[Registry]:
+    """A real schema registry, started when the first test wants it."""
+    one = Registry()
     try:
         yield one.start()
     finally:

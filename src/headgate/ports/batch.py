@@ -5,7 +5,8 @@ Every bronze row carries its coordinates: `_hg_partition` (which partition of th
 bronze row for ever. `_hg_ingested_at` is the instant of the run that landed it (UTC, microseconds).
 
 Sources that read text land it as it came: `_hg_raw` (binary, one record without its line end) and
-`_hg_format` (`json` or `csv`); csv also `_hg_header` (text: a JSON array of the column names).
+`_hg_format` (`json` or `csv`; of topics with a schema registry `avro`, `protobuf` or `json-schema`); csv also
+`_hg_header` (text: a JSON array of the column names).
 Sources that know types land typed columns under the source's own names; a value that the column's Arrow
 type cannot hold exactly is NULL there and stands as the source's text in `_hg_odd`
 (map<string, string>, column name to text; NULL when the row has none).
@@ -33,6 +34,7 @@ PARTITION = "_hg_partition"
 OFFSET = "_hg_offset"
 INGESTED_AT = "_hg_ingested_at"
 RAW = "_hg_raw"
+ORIGINAL = "_hg_original"  # within an engine: the bytes as they came, where `_hg_raw` has been made into something else
 FORMAT = "_hg_format"
 HEADER = "_hg_header"
 ODD = "_hg_odd"

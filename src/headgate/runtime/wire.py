@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 from headgate.contract.model import Dataset, Server
-from headgate.errors import FixInputError, UnknownKindError
+from headgate.errors import FixInputError, MissingSecretError, UnknownKindError
 from headgate.ports.engine import Engine
 from headgate.ports.source import Source
 from headgate.ports.store import Lake, Sink, TableSpec
@@ -123,9 +124,29 @@ def open_lake(settings: Settings, folder: Path, env: Mapping[str, str]) -> Lake:
     return open_iceberg(lake_settings(settings, folder, env))
 
 
-def open_engine(settings: Settings) -> Engine:
+def registries(datasets: Sequence[Dataset], settings: Settings, env: Mapping[str, str]) -> dict[str, str]:
+    """The schema registry of each dataset that has one. A variable that is not set stays as it is written: it is
+    missed only by who needs the registry."""
+    found = {}
+    for dataset in datasets:
+        mine = settings.datasets.get(dataset.name)
+        given = (mine.read if mine else {}).get("registry")
+        given = given or (dataset.servers[0].options.get("registry") if dataset.servers else None)
+        if given:
+            with suppress(MissingSecretError):
+                given = resolve(given, env, "headgate.yaml")
+            found[dataset.name] = str(given)
+    return found
+
+
+def open_engine(settings: Settings, schema_registries: Mapping[str, str]) -> Engine:
     """The project's engine."""
     module = importlib.import_module(f"headgate.engines.{settings.engine}")
-    places = {"temp_directory": str(settings.state / "tmp"), "cache_directory": str(settings.state / "keys")}
+    places: dict[str, Any] = {
+        "temp_directory": str(settings.state / "tmp"),
+        "cache_directory": str(settings.state / "keys"),
+    }
+    if schema_registries:
+        places |= {"schema_directory": str(settings.state / "schemas"), "registries": schema_registries}
     engine: Engine = module.open_engine({**settings.engine_options, **places})
     return engine

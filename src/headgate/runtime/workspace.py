@@ -110,9 +110,9 @@ class Workspace:
     @cached_property
     def engine(self) -> Engine:
         """What judges and computes."""
-        from headgate.runtime.wire import open_engine
+        from headgate.runtime.wire import open_engine, registries
 
-        return open_engine(self.settings)
+        return open_engine(self.settings, registries(self.datasets, self.settings, self.env))
 
     def connect(self, dataset: Dataset) -> Source:
         """The dataset's source. Close it."""

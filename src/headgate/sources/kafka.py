@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from headgate.clients.kafka import Address, module
 from headgate.contract.model import Dataset, Server
+from headgate.formats.registered import require
 from headgate.ports.batch import Batch, Position
 from headgate.sources.kafka_group import Member, client, tell
 from headgate.sources.kafka_position import Token, position_of, tokens_of
@@ -34,6 +35,7 @@ def connect(dataset: Dataset, server: Server, read: Mapping[str, Any]) -> KafkaS
     """The source of one dataset. Opens nothing yet. FixInputError for an impossible setting."""
     settings = settings_of(dataset, server, read)
     module()
+    require(settings.format)
     return KafkaSource(Address.parse(passed_of(server, read), str(server.place or server.name)), settings)
 
 

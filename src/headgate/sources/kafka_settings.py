@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from headgate.contract.model import Dataset, Server
 from headgate.errors import FixInputError
+from headgate.formats.registered import KINDS
 
-FORMATS = ("json",)
+FORMATS = ("json", *KINDS)
 _CHOICES = {"format": FORMATS, "isolation": ("read_committed", "read_uncommitted")}
 _OTHERS = ("id", "description", "environment", "roles", "host", "bootstrap", "port")  # of the server, read elsewhere
 _PASSED = ("security", "sasl", "ssl", "client", "socket", "enable.ssl", "enable_ssl")  # librdkafka's own, by prefix
@@ -23,6 +24,7 @@ class Settings:
 
     `topic`: the contract's physicalName when absent. `name`: what its partitions are called in bronze (`NAME/0`), the
     topic when absent; another name reads a recreated topic from its start beside what was read of the old one.
+    `format`: `json`, or `avro`, `protobuf` or `json-schema` in the wire format of the schema registry at `registry`.
     `start`: where the first read begins: `earliest`, `latest` or an instant in ISO 8601. `isolation`: with
     `read_committed` an aborted transaction is never seen and an open one holds back what follows it. `group`: workers
     of a run that goes on share the topic under this name, and progress is told to it after each commit; `member`: this
@@ -34,6 +36,7 @@ class Settings:
     topic: str
     name: str
     format: str = "json"
+    registry: str | None = field(default=None, repr=False)  # may hold a password
     start: str = "earliest"
     isolation: str = "read_committed"
     group: str | None = None
@@ -52,7 +55,7 @@ class Settings:
 
 def settings_of(dataset: Dataset, server: Server, read: Mapping[str, Any]) -> Settings:
     """The settings; the project's win over the contract's. Raises FixInputError for one that cannot be."""
-    known = [field.name for field in dataclasses.fields(Settings)]
+    known = [one.name for one in dataclasses.fields(Settings)]
     for where, given in ((f"headgate.yaml: {dataset.name}", read), (str(server.place or server.name), server.options)):
         others = _OTHERS if given is server.options else ()
         for name in given:
@@ -69,6 +72,9 @@ def settings_of(dataset: Dataset, server: Server, read: Mapping[str, Any]) -> Se
     settings = Settings(**{"name": topic, **values, "topic": topic})
     if settings.member and not settings.group:
         raise FixInputError("a member needs a group", where=where, hint="group: the name that the workers share")
+    if settings.format in KINDS and not settings.registry:
+        hint = "read: {registry: http://HOST:8081}"
+        raise FixInputError(f"format {settings.format} needs a schema registry", where=where, hint=hint)
     return settings
 
 
@@ -92,6 +98,9 @@ def _value(name: str, value: Any, where: str) -> Any:
         raise FixInputError(f"{name}: {value!r} must be greater than 0", where=where)
     if name in _CHOICES and typed not in _CHOICES[name]:
         raise FixInputError(f"{name}: {value!r} is not known", where=where, hint=f"one of: {', '.join(_CHOICES[name])}")
+    if name == "registry" and not typed.startswith(("http://", "https://")):
+        hint = "registry: http://HOST:8081"
+        raise FixInputError("registry: not an address", where=where, hint=hint)
     if name == "start" and typed not in {"earliest", "latest"}:
         try:
             zoned = datetime.fromisoformat(typed).tzinfo is not None

@@ -6,7 +6,7 @@ import os
 import re
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import duckdb
@@ -23,13 +23,16 @@ class Settings:
     `memory_limit` bounds DuckDB over all workers (text such as `2GB`; DuckDB spills to `temp_directory` beyond it),
     `threads` is the number of cores to keep busy, 0 means all. `temp_directory` is where held rows and spilled
     data go, by default the system's. `cache_directory` is where indexes of silver's keys are kept between runs; without
-    one they live in memory.
+    one they live in memory. `registries` are addresses of schema registries by dataset, `schema_directory` is where
+    their schemas are kept.
     """
 
     memory_limit: str = "2GB"
     temp_directory: str = ""
     threads: int = 0
     cache_directory: str = ""
+    schema_directory: str = ""
+    registries: Mapping[str, str] = field(default_factory=dict, repr=False, hash=False, metadata={"secret": True})
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Settings:
@@ -45,6 +48,8 @@ class Settings:
             temp_directory=str(given.get("temp_directory") or ""),
             threads=_count(given.get("threads") or 0),
             cache_directory=str(given.get("cache_directory") or ""),
+            schema_directory=str(given.get("schema_directory") or ""),
+            registries=dict(given.get("registries") or {}),
         )
         if settings.memory_bytes < 64 * 2**20:
             raise FixInputError("engine setting memory_limit is below 64MiB", stage="validate")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import duckdb
@@ -12,9 +11,9 @@ import pyarrow as pa
 
 from headgate.contract.model import Dataset
 from headgate.engines.duckdb.arrays import pick, take, whole
-from headgate.engines.duckdb.csv_records import DELIMITERS, Dialect, Parsed, parse
-from headgate.engines.duckdb.decoded import REASON_TYPE, REFUSED_SCHEMA, Decoded, joined
-from headgate.engines.duckdb.judgement import LONGEST_VALUE, ROW, Judgement, build
+from headgate.engines.duckdb.csv_records import DELIMITERS, Dialect, parse
+from headgate.engines.duckdb.decoded import Decoded, joined, no_records
+from headgate.engines.duckdb.judgement import ROW, Judgement, build
 from headgate.engines.duckdb.typed import judge_table, source_columns
 from headgate.ports.batch import FILE, HEADER, INGESTED_AT, OFFSET, PARTITION, RAW
 
@@ -69,22 +68,10 @@ class CsvDecoder:
             source = source.append_column(name, good[name])
         source = source.append_column(ROW, pa.array(np.arange(source.num_rows, dtype=np.int64)))
         decoded = judge_table(self.connection, source, self._judgement(source.schema, tuple(names)), RAW)
-        return joined([decoded, _no_records(decoded, table, parsed)]) if parsed.wrong else decoded
+        return joined([decoded, no_records(decoded, table, parsed.wrong)]) if parsed.wrong else decoded
 
     def _judgement(self, schema: pa.Schema, names: tuple[str, ...]) -> Judgement:
         if names not in self._made:
             columns = source_columns(self.connection, self.dataset, schema, odd=False)
             self._made[names] = build(self.dataset, columns, versioned=False)
         return self._made[names]
-
-
-def _no_records(decoded: Decoded, table: pa.Table, parsed: Parsed) -> Decoded:
-    """Records that are none, refused."""
-    numbers = sorted(parsed.wrong)
-    lines = take(table, np.array(numbers))
-    reasons = [[{"rule": "record", "field": None, "value": parsed.wrong[n][:LONGEST_VALUE]}] for n in numbers]
-    refused = pa.table(
-        [lines[PARTITION], lines[OFFSET], lines[INGESTED_AT], lines[RAW], pa.array(reasons, REASON_TYPE)],
-        schema=REFUSED_SCHEMA,
-    )
-    return Decoded(decoded.rows.slice(0, 0), np.empty(0, bool), refused, decoded.dropped.slice(0, 0), Counter())

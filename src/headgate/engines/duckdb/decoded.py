@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 
 from headgate.engines.duckdb.arrays import take
-from headgate.engines.duckdb.judgement import DROPPED, REFUSED, ROW, WARNED, Judgement
-from headgate.ports.batch import INGESTED_AT, INSTANT, OFFSET, PARTITION
+from headgate.engines.duckdb.judgement import DROPPED, LONGEST_VALUE, REFUSED, ROW, WARNED, Judgement
+from headgate.ports.batch import INGESTED_AT, INSTANT, OFFSET, PARTITION, RAW
 
 REASON_TYPE: Any = pa.list_(pa.struct([("rule", pa.string()), ("field", pa.string()), ("value", pa.string())]))
 _REFUSED: dict[str, Any] = {
@@ -56,6 +56,18 @@ def joined(parts: Sequence[Decoded]) -> Decoded:
         pa.concat_tables([part.dropped for part in parts]),
         counted,
     )
+
+
+def no_records(decoded: Decoded, table: pa.Table, wrong: Mapping[int, str]) -> Decoded:
+    """Rows of a bronze table that are no records, refused whole: number -> why. `decoded` is the others."""
+    numbers = sorted(wrong)
+    lines = take(table, np.array(numbers))
+    reasons = [[{"rule": "record", "field": None, "value": wrong[n][:LONGEST_VALUE]}] for n in numbers]
+    refused = pa.table(
+        [lines[PARTITION], lines[OFFSET], lines[INGESTED_AT], lines[RAW], pa.array(reasons, REASON_TYPE)],
+        schema=REFUSED_SCHEMA,
+    )
+    return Decoded(decoded.rows.slice(0, 0), np.empty(0, bool), refused, decoded.dropped.slice(0, 0), Counter())
 
 
 def warned(judged: pa.Table, judgement: Judgement, keep: np.ndarray) -> Counter[str]:

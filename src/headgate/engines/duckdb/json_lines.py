@@ -41,7 +41,7 @@ from headgate.engines.duckdb.json_numbers import lines_with_long_numbers, surviv
 from headgate.engines.duckdb.judgement import FALSE, REFUSED, ROW, SOURCE, Judgement, SourceColumn, build
 from headgate.engines.duckdb.typed import transform_type
 from headgate.errors import DefectError
-from headgate.ports.batch import INGESTED_AT, OFFSET, PARTITION, RAW
+from headgate.ports.batch import INGESTED_AT, OFFSET, ORIGINAL, PARTITION, RAW
 
 _LINES = "hg_lines"
 _PRESENT = f"FROM {_LINES} WHERE strlen({TEXT}) > 0"
@@ -114,7 +114,8 @@ class JsonDecoder:
         """Careful reading waits until there are many lines: its statements cost more than its lines."""
         numbers = sorted(apart.lines)
         if numbers:
-            self._waiting.append(take(table.select(_KEPT), np.array(numbers)))
+            kept = [*_KEPT, ORIGINAL] if ORIGINAL in table.column_names else _KEPT
+            self._waiting.append(take(table.select(kept), np.array(numbers)))
             self._refusals.extend(apart.lines[n] for n in numbers)
 
     def _transforms(self) -> dict[str, pa.DataType]:
@@ -130,7 +131,7 @@ class JsonDecoder:
 
     def careful_rest(self) -> Decoded:
         """Step 4 for all lines that wait."""
-        lines, refusals = pa.concat_tables(self._waiting), self._refusals
+        lines, refusals = pa.concat_tables(self._waiting, promote_options="default"), self._refusals
         self._waiting, self._refusals = [], []
         return self._care(lines, refusals)
 
@@ -335,12 +336,13 @@ def _coordinates(table: pa.Table, rows: np.ndarray) -> pa.Table:
 def _refused(lines: pa.Table, reads: Sequence[Read]) -> pa.Table:
     if not reads:
         return REFUSED_SCHEMA.empty_table()
+    raw = compute.coalesce(lines[ORIGINAL], lines[RAW]) if ORIGINAL in lines.column_names else lines[RAW]
     return pa.table(
         [
             lines[PARTITION],
             lines[OFFSET],
             lines[INGESTED_AT],
-            lines[RAW].cast(pa.binary()),
+            raw.cast(pa.binary()),
             pa.array([r.reasons for r in reads], REASON_TYPE),
         ],
         schema=REFUSED_SCHEMA,

@@ -23,6 +23,7 @@ from headgate.engines.duckdb.json_lines import JsonDecoder
 from headgate.engines.duckdb.judgement import CONTENT, DELETES, KEY, key_columns
 from headgate.engines.duckdb.output import TableWriter, Written
 from headgate.engines.duckdb.pieces import Piece, partition_counts, read_piece, wanted_offsets
+from headgate.engines.duckdb.registered import RegisteredDecoder, is_registered
 from headgate.engines.duckdb.rewrite import hash_sum
 from headgate.engines.duckdb.typed import TypedDecoder
 from headgate.errors import FixInputError
@@ -81,6 +82,7 @@ class Worker:
         self._versions = job.dataset.order[0] if job.dataset.history == "scd2" else None
         self._csv_decoder: CsvDecoder | None = None
         self._json_decoder: JsonDecoder | None = None
+        self._registered: RegisteredDecoder | None = None
         self._typed = TypedDecoder(self.connection, job.dataset)
         self._most_held = settings.memory_bytes // HOLD_SHARE // share
         self.begin(job)
@@ -191,7 +193,11 @@ class Worker:
             return self._csv_decoder.decode(table)
         if self._json_decoder is None:
             self._json_decoder = JsonDecoder(self.connection, self.job.dataset)
-        return self._json_decoder.decode(table)
+        if not is_registered(table):
+            return self._json_decoder.decode(table)
+        if self._registered is None:
+            self._registered = RegisteredDecoder(self.settings, self.job.dataset, self._json_decoder)
+        return self._registered.decode(table)
 
     def _refuse(self, refused: pa.Table) -> None:
         count = refused.num_rows
