@@ -99,9 +99,9 @@ class _Rewrite:
             raise ValueError(f"{name} holds itself")  # how deep is then said by the message alone
         if name in self._done:
             return name
+        if schema["type"] == "enum":  # read as the number that it is: fastavro takes -1 for the last symbol
+            return {"type": "int", "logicalType": f"{_MARK}enum", "known": schema["symbols"]}
         self._done.add(name)
-        if schema["type"] == "enum":
-            return {key: schema[key] for key in ("type", "name", "symbols")}
         if schema["type"] == "fixed":
             return self._marked(schema, {key: schema[key] for key in ("type", "name", "size")})
         self._open.append(name)
@@ -154,6 +154,13 @@ def decimal_json(unscaled: int, scale: int) -> Any:
     return msgspec.Raw(f"{'-' if unscaled < 0 else ''}{text}".encode())
 
 
+def _enum(data: int, schema: Mapping[str, Any], *_: Any) -> Any:
+    symbols = schema["known"]
+    if not 0 <= data < len(symbols):
+        raise ValueError(f"an enum of {len(symbols)} symbols has none at {data}")
+    return symbols[data]
+
+
 def _date(data: int, *_: Any) -> str:
     return date.fromordinal(_EPOCH.toordinal() + data).isoformat()
 
@@ -190,6 +197,7 @@ def _install() -> None:
         "bytes-decimal": _decimal,
         "fixed-decimal": _decimal,
         "int-date": _date,
+        "int-enum": _enum,
         "int-time-millis": _clock(10**3),
         "long-time-micros": _clock(10**6),
     }

@@ -124,6 +124,15 @@ def test_schemas_that_cannot_be_read_safely_are_refused(schema, why):
         to_json(schema, ())
 
 
+@pytest.mark.parametrize("payload", [b"\x01", b"\x04"])
+def test_a_symbol_that_an_enum_does_not_have_is_refused(payload):
+    enum = {"type": "enum", "name": "e", "symbols": ["A", "B"]}
+    convert = to_json(json.dumps(record(enum, "e")), ())
+    assert convert(b"\x02\0") == b'{"f0":"B","f1":"A"}'
+    with pytest.raises(ValueError, match="an enum of 2 symbols"):
+        convert(payload + b"\0")
+
+
 def test_an_instant_that_no_calendar_has_is_refused():
     of = {"type": "long", "logicalType": "timestamp-micros"}
     with pytest.raises(ValueError, match="OverflowError"):
