@@ -30,6 +30,8 @@ ELSEWHERE: dict[str, str] = {
     "kafka: rows sent, position not": KAFKA,
     "kafka: position sent, not committed": KAFKA,
     "kafka: committed": KAFKA,
+    "ndjson: files written, not committed": "tests/e2e/test_raw_sink.py",
+    "ndjson: committed, files pending": "tests/e2e/test_raw_sink.py",
     "carry: committed": "tests/e2e/test_transport.py",
     "continuous: landed, not told": "tests/e2e/test_continuous_kafka.py",
 }
