@@ -29,8 +29,9 @@ check: $(STAMP)         ## style, types, layers
 bench: $(STAMP)         ## speed against the limit and the peers; HOP=name for one
 	@$(BIN)/python -m bench $(HOP)
 
-chaos: $(STAMP)         ## kill -9 at every named point, 200 times a source
+chaos: $(STAMP)         ## kill -9 at every named point, 200 times a source; then every slow test
 	@HEADGATE_KILLS=200 $(BIN)/python -m pytest tests/chaos
+	@$(BIN)/python -m pytest -m slow --ignore tests/chaos
 
 lock: $(STAMP)          ## names, versions and hashes; no addresses
 	@$(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header --group dev --extra demo --extra kafka --extra s3 --extra schema-registry pyproject.toml -o requirements/dev.txt

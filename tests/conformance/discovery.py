@@ -13,10 +13,12 @@ from types import ModuleType
 
 
 def connectors(package: str, verbs: tuple[str, ...]) -> dict[str, ModuleType]:
-    """Modules of the package that offer one of the verbs, by kind."""
+    """Modules of the package that offer one of the verbs, by kind. A name with _ in it is a part of a connector."""
     root = importlib.import_module(package)
     found = {}
     for module in pkgutil.iter_modules(root.__path__):
+        if "_" in module.name:
+            continue
         loaded = importlib.import_module(f"{package}.{module.name}")
         if any(callable(getattr(loaded, verb, None)) for verb in verbs):
             found[module.name] = loaded

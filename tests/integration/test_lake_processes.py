@@ -96,7 +96,7 @@ def test_killed_at_any_point_the_lake_is_old_or_new_never_torn(lake, point):
         assert answers == [total, total]
 
 
-def test_every_crash_point_of_the_store_is_tested():
+def test_every_crash_point_of_a_publication_is_tested():
     import re
     from pathlib import Path
 
@@ -107,7 +107,7 @@ def test_every_crash_point_of_the_store_is_tested():
         for f in Path(store.__file__).parent.glob("*.py")
         for p in re.findall(r'crash\.point\("(.+?)"\)', f.read_text())
     }
-    assert found == set(POINTS)
+    assert {point for point in found if point.startswith("lake: ")} == set(POINTS)
 
 
 def test_a_reader_never_sees_one_table_new_and_another_old(lake):

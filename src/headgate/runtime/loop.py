@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def new_run(tell: Callable[..., None] | None = None) -> Run:
     """A run that begins now. Ids sort by time."""
     at = datetime.now(UTC)
-    run_id = f"{at:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
+    run_id = f"{at:%Y%m%dT%H%M%SZ}-{at.microsecond:05x}{secrets.randbelow(4096):03x}"
     return Run(run_id, at, tell) if tell else Run(run_id, at)
 
 
