@@ -95,8 +95,8 @@ def test_behaviours_are_documented():
 def test_a_connector_without_a_rig_is_noticed(tmp_path, monkeypatch):
     (tmp_path / "some_sources").mkdir()
     (tmp_path / "some_sources" / "__init__.py").touch()
-    (tmp_path / "some_sources" / "carrier_pigeon.py").write_text("def connect(dataset, server, read): ...\n")
+    (tmp_path / "some_sources" / "pigeon.py").write_text("def connect(dataset, server, read): ...\n")
     (tmp_path / "some_sources" / "pigeon_feed.py").write_text("GRAIN = 1\n")
     monkeypatch.syspath_prepend(tmp_path)
-    assert list(discovery.connectors("some_sources", ("connect",))) == ["carrier_pigeon"]
-    assert discovery.rigs("carrier_pigeon", "SourceRig") == []
+    assert list(discovery.connectors("some_sources", ("connect",))) == ["pigeon"]
+    assert discovery.rigs("pigeon", "SourceRig") == []

@@ -9,7 +9,7 @@ from decimal import Decimal
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from refine_rig import Rig, dataset, instant, integer, money, sql_rule, text
 
@@ -357,6 +357,7 @@ rows = st.fixed_dictionaries({}, optional={name: st.one_of(of, of, of, anything)
 
 
 @settings(max_examples=60, deadline=None)
+@example([{"f32": 99671088.0}])
 @given(st.lists(rows, min_size=1, max_size=12))
 def test_the_fast_way_takes_only_what_careful_reading_takes_and_makes_the_same_of_it(objects):
     lines = [json.dumps(o).encode() for o in objects]

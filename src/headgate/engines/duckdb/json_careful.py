@@ -296,8 +296,13 @@ def _float(given: str, bits: int) -> float:
         value, printed = float(small), str(small)
         if not math.isfinite(value):
             raise _Misfit
-    if Decimal(printed) != Decimal(given):
-        raise _Misfit
+    wanted = Decimal(given)
+    if Decimal(printed) != wanted:
+        # Not the shortest text of this float, but perhaps its exact value, written with as many digits: 99671088 is a
+        # float of 32 bits whose shortest text is 99671090.
+        digits = len(wanted.normalize().as_tuple().digits)
+        if Decimal(f"{value:.{digits - 1}e}") != wanted:
+            raise _Misfit
     return value
 
 
