@@ -35,7 +35,7 @@ _START = (
 )
 _STOP_S = 10.0
 # Pieces come and go by tens of megabytes. Left alone, allocators give each back to the system and fetch it anew, page
-# by page: glibc told to keep them, for Arrow too, takes a third of the pages. Nobody here needs threads for matrices.
+# by page: glibc told to keep them, for Arrow too, takes far fewer. Nobody here needs threads for matrices.
 _ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": str(2**32),
     "MALLOC_TRIM_THRESHOLD_": str(2**32),
