@@ -31,7 +31,7 @@ import pyarrow as pa
 
 from headgate import crash
 from headgate.errors import CommitConflict, FixInputError, StalePosition
-from headgate.ports.batch import INGESTED_AT, OFFSET, PARTITION, Batch, Position
+from headgate.ports.batch import INGESTED_AT, OFFSET, PARTITION, Batch, Position, Stretch
 from headgate.ports.store import TableSpec
 from headgate.stores.ndjson_lines import encode
 from headgate.stores.ndjson_place import Place, open_place
@@ -109,7 +109,7 @@ class NdjsonSink:
         commit = uuid.uuid4().hex
         with tempfile.TemporaryDirectory(prefix="headgate-ndjson-") as folder:
             writer = _Writer(self.settings, Path(folder))
-            stretch = _Stretch(batches)
+            stretch = Stretch(batches)
             for rows in stretch.rows():
                 writer.write(rows)
             if stretch.end is None or stretch.start is None:
@@ -203,32 +203,6 @@ def _folder(stream: str) -> str:
 
 def _log(stream: str, number: int) -> str:
     return f"{_folder(stream)}/_log/{number:012}.json"
-
-
-class _Stretch:
-    """The rows of batches that continue one another, up to the last one with an end."""
-
-    def __init__(self, batches: Iterable[Batch]) -> None:
-        self._batches = batches
-        self.start: Position | None = None
-        self.end: Position | None = None
-
-    def rows(self) -> Iterator[pa.RecordBatch]:
-        waiting: list[pa.RecordBatch] = []
-        for batch in self._batches:
-            if self.start is None:
-                self.start = batch.start
-            elif any(self._at(p) != batch.start.tokens.get(p) for p in (batch.end or batch.start).tokens):
-                raise StalePosition("a batch does not continue the one before")
-            waiting.append(batch.rows)
-            if batch.end is not None:
-                yield from waiting
-                waiting.clear()
-                self.end = self.end.advanced(batch.end) if self.end else batch.end
-
-    def _at(self, partition: str) -> str | None:
-        here = self.start.advanced(self.end) if self.start and self.end else self.start
-        return here.tokens.get(partition) if here else None
 
 
 @dataclass(slots=True)
