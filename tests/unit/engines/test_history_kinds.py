@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import tempfile
@@ -15,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from refine_rig import Rig, dataset, instant, integer, text
 
-from headgate.contract.model import Field, Kind, Operation, Type, Window
-from headgate.ports.batch import OFFSET, PARTITION
+from headgate.contract.model import Field, Kind, Limits, Operation, Type, Window
+from headgate.ports.batch import FILE, FORMAT, HEADER, OFFSET, PARTITION, RAW
 from headgate.ports.engine import DELETED
 
 FIELDS = [
@@ -250,3 +251,50 @@ def test_within_the_window_copies_are_found_and_what_is_older_waits_in_quarantin
     rig.replay()
     assert rig.rows("quarantine") == []
     assert len({r[OFFSET] for r in rig.rows("silver")} & {3}) == 0  # the late copy was a duplicate
+
+
+def _typed(rows):
+    return pa.table({name: pa.array([r.get(name) for r in rows], of) for name, of in (
+        ("k", pa.int64()), ("o", pa.int64()), ("region", pa.string()), ("v", pa.string()), ("op", pa.string()))})  # fmt: skip
+
+
+def _json(rows):
+    return pa.table({RAW: [json.dumps(r).encode() for r in rows], FORMAT: ["json"] * len(rows)})
+
+
+def _csv(rows):
+    names = ["k", "o", "region", "v", "op"]
+    raw = [",".join(str(r.get(name, "")) for name in names).encode() for r in rows]
+    same = {FORMAT: "csv", HEADER: json.dumps(names), FILE: "in/a.csv"}
+    return pa.table({RAW: raw, **{name: [value] * len(rows) for name, value in same.items()}})
+
+
+@pytest.mark.parametrize("came", [_typed, _json, _csv], ids=["typed", "json", "csv"])
+@pytest.mark.parametrize("history", ["latest", "scd2"])
+def test_a_row_that_deletes_needs_its_key_and_order_only(tmp_path, history, came):
+    fields = [
+        integer("k", required=True, key_position=1),
+        integer("o", required=True),
+        Field("region", Type(Kind.STRING), partition="identity", required=True),
+        text("v", required=True, limits=Limits(max_length=5)),
+        text("op", required=True),
+    ]
+    rig = Rig(tmp_path, dataset(fields, key=("k",), order=("o",), operation=OPERATION, history=history))
+
+    def land(*rows):
+        rig.land(came(rows))
+        return {verdict: n for verdict, n in rig.refine().verdicts["p"].items() if n}
+
+    born = [{"k": k, "o": 1, "region": "north", "v": "a", "op": "c"} for k in range(4)]
+    assert land(*born) == {"accepted": 4}
+    assert land({"k": 1, "o": 2, "op": "d"}, {"k": 2, "o": 2, "v": "a", "op": "d"}) == {"deleted": 2}
+    assert {r["k"] for r in rig.rows("silver") if history == "latest" or r["is_current"]} == {0, 3}
+    bad = [
+        {"k": 3, "op": "d"},
+        {"o": 3, "op": "d"},
+        {"k": 3, "o": 3, "op": "u"},
+        {"k": 3, "o": 3, "v": "longer", "op": "d"},
+    ]
+    assert land(*bad) == {"quarantined": 4}
+    reasons = [sorted(reason["rule"] for reason in row["reasons"]) for row in rig.rows("quarantine")]
+    assert reasons == [["o.required"], ["k.required"], ["region.required", "v.required"], ["v.max_length"]]

@@ -17,6 +17,7 @@ import msgspec
 
 from headgate.contract.model import Dataset, Field, Kind, Rule, Severity, Type
 from headgate.contract.sql_names import item_of
+from headgate.engines.duckdb.judgement import spares_deletes
 
 REFUSALS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _INT = {32: (-(2**31), 2**31 - 1), 64: (-(2**63), 2**63 - 1)}
@@ -33,7 +34,7 @@ class Gate:
         self._forbid = unknown != "ignore"
         self._rules: dict[str, list[Rule]] = {}
         for rule in dataset.rules:
-            if rule.field is not None and rule.severity is Severity.ERROR:
+            if rule.field is not None and rule.severity is Severity.ERROR and not spares_deletes(rule, dataset):
                 self._rules.setdefault(rule.field, []).append(rule)
         self._made = 0
         fields = [f for f in dataset.fields if f.transform is None]

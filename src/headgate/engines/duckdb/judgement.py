@@ -8,7 +8,7 @@ Two statements over a relation `hg_source`, whose rows are numbered by `_hg_row`
               `_hg_dropped`  0, or 1 + the number of the drop rule that takes the row (only when there are any)
               `_hg_key`      hash of the key columns (only for keyed data): equal keys have equal hashes
               `_hg_content`  hash of the contract's columns; of the key for a row that deletes: two of them are alike
-      `_hg_deletes`  the row deletes its key (only where the contract declares operations)
+              `_hg_deletes`  the row deletes its key (only where the contract declares operations)
     explain   `_hg_row` and `reasons`: every broken rule with its field and the text of the value
 
 Names of rules are made only for refused rows; that is why there are two.
@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from headgate.contract.model import Dataset, Kind, Severity, Type
+from headgate.contract.model import Dataset, Kind, Rule, Severity, Type
 from headgate.contract.sql_rules import find
 from headgate.contract.to_sql import Column, dropped, fails, literal, quote
 from headgate.errors import FixInputError
@@ -124,6 +124,14 @@ def deletes(dataset: Dataset) -> str:
     return f"coalesce({quote(dataset.operation.field)} IN ({values}), false)"
 
 
+def spares_deletes(rule: Rule, dataset: Dataset) -> bool:
+    """Whether the rule does not hold for rows that delete: they need their key and order, and may lack all else."""
+    if rule.check != "required" or dataset.operation is None or dataset.history == "append":
+        return False
+    top = find(dataset.fields, rule.field or "")[0]
+    return top is not None and top.name not in (*dataset.key, *dataset.order, dataset.operation.field)
+
+
 def _list(names: Sequence[str]) -> str:
     return ", ".join(quote(name) for name in names)
 
@@ -167,6 +175,8 @@ def _checks(
         predicate = fails(rule, dataset)
         if rule.check == "required" and (top := find(dataset.fields, rule.field or "")[0]) and top.name in may_be_bad:
             predicate = f"(NOT {_bad(top.name)} AND {predicate})"  # it is there: what is wrong is its type
+        if spares_deletes(rule, dataset):
+            predicate = f"(NOT {deletes(dataset)} AND {predicate})"
         check = _Check(rule.id, rule.field, predicate, _value_text(dataset, rule.field))
         (warnings if rule.severity is Severity.WARNING else errors).append(check)
     return errors, warnings
