@@ -7,9 +7,11 @@ import json
 import sqlite3
 from contextlib import closing
 
+import duckdb
 import pytest
 
-from e2e.command import good
+from e2e.command import good, headgate
+from headgate.stores.iceberg.catalog import open_catalog
 from rigs import iceberg_reader
 
 CONTRACT = """\
@@ -73,15 +75,23 @@ def rows_of(folder, history):
     return [tuple(row) for row in rows]
 
 
+def project_of(folder, history):
+    (folder / "contracts").mkdir()
+    (folder / "in").mkdir()
+    (folder / "contracts" / "items.odcs.yaml").write_text(CONTRACT.replace("HISTORY", history))
+    (folder / "headgate.yaml").write_text("datasets: {items: {}}\n")
+
+
+def land(folder, number):
+    (folder / "in" / f"{number}.ndjson").write_text("".join(line(*row) + "\n" for row in DAYS[number]))
+
+
 @pytest.mark.parametrize("history", ["latest", "scd2"])
 def test_versions_deletes_and_late_changes_stand_in_silver_and_balance(tmp_path, history):
-    (tmp_path / "contracts").mkdir()
-    (tmp_path / "in").mkdir()
-    (tmp_path / "contracts" / "items.odcs.yaml").write_text(CONTRACT.replace("HISTORY", history))
-    (tmp_path / "headgate.yaml").write_text("datasets: {items: {}}\n")
+    project_of(tmp_path, history)
     counts = dict.fromkeys(VERDICTS[history], 0)
-    for number, day in enumerate(DAYS):
-        (tmp_path / "in" / f"{number}.ndjson").write_text("".join(line(*row) + "\n" for row in day))
+    for number in range(len(DAYS)):
+        land(tmp_path, number)
         (items,) = good("run", project=tmp_path)["datasets"]
         counts = {verdict: rows + items["verdicts"][verdict] for verdict, rows in counts.items()}
         (account,) = good("audit", "--deep", project=tmp_path)
@@ -92,3 +102,43 @@ def test_versions_deletes_and_late_changes_stand_in_silver_and_balance(tmp_path,
     assert rows_of(tmp_path, history) == SILVER[history]
     (account,) = good("audit", "--deep", project=tmp_path)
     assert account["state"] == "balanced"
+
+
+BREAKS = {
+    "scd2": [
+        # what somebody did to silver; what the audit says, and of which rows
+        ("valid_to = null, is_current = true where id = 'a' and day(r.at) = 1", "1 versions that overlap the next one", "0"),
+        ("valid_to = valid_to + interval 1 day where id = 'b' and day(r.at) = 1", "1 versions that overlap", "1"),
+        ("valid_to = valid_to - interval 1 day where id = 'a' and day(r.at) = 1", "1 versions that end where nothing", "0"),
+        ("valid_to = valid_to - interval 1 day where id = 'c'", "1 versions that end where nothing", "2"),
+        ("valid_to = null, is_current = true where id = 'c'", "1 versions that overlap", "2"),
+        ("valid_to = r.at + interval 1 day, is_current = false where id = 'a' and day(r.at) = 5", "1 versions that end", "3"),
+        ("is_current = false where id = 'a' and day(r.at) = 5", "1 versions with a wrong is_current", "3"),
+        ("valid_from = valid_from + interval 1 hour where id = 'a' and day(r.at) = 5", "1 versions that do not begin", "3"),
+    ],
+    "latest": [("id = 'a'", "2 rows of a key that stands in silver more than once", "3")],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("history", ["latest", "scd2"])
+def test_a_history_that_does_not_hold_together_breaks_the_account(tmp_path, history):
+    project_of(tmp_path, history)
+    for number in range(len(DAYS)):
+        land(tmp_path, number)
+    good("run", project=tmp_path)
+    table = open_catalog({"warehouse": tmp_path / ".headgate" / "lake"}).load_table("silver.items")
+    whole = table.scan().to_arrow()
+    for change, what, offset in BREAKS[history]:
+        with duckdb.connect() as connection:
+            connection.execute("create table broken as select * from whole")
+            connection.execute(f"update broken r set {change}")
+            table.overwrite(connection.sql("from broken").to_arrow_table().cast(whole.schema))
+        answer = headgate("audit", "--deep", "--json", project=tmp_path)
+        assert answer.code != 0
+        (account,) = answer.json()
+        found = [f for f in account["findings"] if "checksum" not in f]
+        assert len(found) == 1, (change, found)
+        assert found[0].startswith(what)
+        assert found[0].split(", ")[-1].endswith(f":{offset}") or f":{offset}," in found[0], found
+    table.overwrite(whole)
+    assert good("audit", "--deep", project=tmp_path)[0]["findings"] == []

@@ -70,6 +70,10 @@ def dataset_of(part: Part, contract_id: str, contract_version: str, *, old: bool
     history = history_of(entries, fields, key, owned.order, owned.history)
     if owned.window and not key:
         entries["duplicates"].error("a window needs a key", None, "property", code="contradiction")
+    if owned.window and history == "scd2":
+        entries["duplicates"].error(
+            "a window cannot bound scd2: versions older than it would never end", None, "property", code="contradiction"
+        )
     if owned.operation and history == "append":
         entries["operation"].error(
             "headgate.operation needs a key", "rows that delete name what they delete", "property", code="contradiction"

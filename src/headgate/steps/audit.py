@@ -11,6 +11,7 @@ from headgate.contract.to_sql import literal, quote
 from headgate.ports.batch import OFFSET, PARTITION
 from headgate.ports.engine import Engine
 from headgate.ports.store import Cut, Lake, TableView
+from headgate.steps.intervals import wrong_history
 from headgate.steps.refine import pending
 from headgate.steps.retire import Gone, gone
 from headgate.steps.seal import CHECKSUM, SEALED_AS, form_of, sum_of
@@ -128,6 +129,7 @@ def _from_tables(dataset: Dataset, cut: Cut, engine: Engine, account: Account, l
         ):
             if count:
                 account.findings.append(f"{partition}: {count:,} {what}")
+    account.findings += wrong_history(dataset, engine, tables)
     _check_seal(dataset, engine, tables, account)
 
 

@@ -268,6 +268,16 @@ CASES = {
     "checksum in a number": (own("checksum", "{field: §k, of: o}"), "cannot hold a checksum"),
     "window of duplicates": (own("duplicates", "{window: §7 d}"), 'a window of "7 d" for duplicates'),
     "window over no time": (own("duplicates", "{window: 7 days, field: §k}"), "is no date or timestamp"),
+    "window over versions": (
+        field(
+            "{name: a, logicalType: string, primaryKey: true, primaryKeyPosition: 1}\n"
+            "      - {name: at, logicalType: date, required: true}"
+        )
+        + "    customProperties:\n      - {property: headgate.order, value: [at]}\n"
+        "      - {property: headgate.history, value: scd2}\n"
+        "      - {property: §headgate.duplicates, value: {window: 7 days, field: at}}\n",
+        "a window cannot bound scd2",
+    ),
     "drop without SQL": (own("drop", "[§{id: a}]"), "`sql` is missing"),
     "drop with a statement": (own("drop", "[{id: a, sql: §'drop table x'}]"), "it is a statement"),
     "property twice": (
