@@ -17,7 +17,7 @@ from headgate.contract.model import Dataset
 from headgate.contract.to_arrow import IS_CURRENT, VALID_FROM, VALID_TO
 from headgate.contract.to_sql import duckdb_type, literal, quote
 from headgate.engines.duckdb.arrays import compute, fetch, whole
-from headgate.engines.duckdb.connection import Settings
+from headgate.engines.duckdb.connection import Database, Settings
 from headgate.engines.duckdb.files import open_parquet, plain_type
 from headgate.engines.duckdb.judgement import CONTENT, DELETES, KEY, content_hash, key_columns
 from headgate.engines.duckdb.key_index import FILTER, ROW, IndexLayout, IndexWriter, KeyIndex, Wanted, open_index
@@ -90,14 +90,14 @@ class Silver:
 
     def __init__(
         self,
-        connection: duckdb.DuckDBPyConnection,
+        database: Database,
         job: RefineJob,
         layout: IndexLayout,
         indexes: Indexes,
         cutoff: Cutoff | None = None,
     ) -> None:
         self.cutoff = cutoff
-        self.connection, self.dataset = connection, job.dataset
+        self.database, self.dataset = database, job.dataset
         deletions = (
             [info for info in job.ledger if info.lower.get("verdict") == DELETED] if job.dataset.operation else []
         )
@@ -161,13 +161,14 @@ class Silver:
         others = [n for n in held_columns(self.dataset, self.key) if n not in mine]
         ends = ", ".join(f"CAST(NULL AS {self.types[n]}) AS {quote(n)}" for n in others)
         keys = ", ".join(f"CAST({quote(k)} AS {self.types[k]})" for k in self.key)
-        self.connection.register("hg_rows", rows)
+        connection = self.database()
+        connection.register("hg_rows", rows)
         hashed = fetch(
-            self.connection,
+            connection,
             f"SELECT *, hash({keys}) AS {KEY}, {KEY} AS {CONTENT}{', ' if ends else ''}{ends} "
             f"FROM (SELECT {members}, {PARTITION}, {OFFSET}, {ROW} FROM hg_rows)",
         )
-        self.connection.unregister("hg_rows")
+        connection.unregister("hg_rows")
         writer.add(hashed)
         return self._closed(writer, info, rows.num_rows)
 
@@ -195,13 +196,14 @@ class Silver:
         )
         names = ", ".join(quote(n) for n in held_columns(self.dataset, self.key))
         keys = ", ".join(quote(k) for k in self.key)
-        self.connection.register("hg_rows", rows)
+        connection = self.database()
+        connection.register("hg_rows", rows)
         result = fetch(
-            self.connection,
+            connection,
             f"SELECT {names}, {PARTITION}, {OFFSET}, hash({keys}) AS {KEY}, {content_hash(self.dataset)} AS {CONTENT}, "
             f"{ROW} FROM (SELECT {typed}, {ROW} FROM hg_rows)",
         )
-        self.connection.unregister("hg_rows")
+        connection.unregister("hg_rows")
         return result
 
     def _may_match(self, info: FileInfo, bounds: Mapping[str, tuple[Any, Any]], values: np.ndarray | None) -> bool:

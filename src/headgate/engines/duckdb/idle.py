@@ -12,7 +12,7 @@ from threading import Lock
 
 import duckdb
 
-from headgate.engines.duckdb.connection import Settings, connect
+from headgate.engines.duckdb.connection import Database, Settings, connect
 from headgate.engines.duckdb.worker import Worker
 from headgate.ports.engine import RefineJob
 
@@ -50,19 +50,28 @@ class Idle:
             other.close()
 
     @contextmanager
-    def connection(self, settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A connection with all cores and half of the memory."""
-        with self._lock:
-            connection = self._connections.pop() if self._connections else None
-        if connection is None:
-            connection = connect(settings, threads=settings.cores, share=2)
+    def database(self, settings: Settings) -> Iterator[Database]:
+        """A connection with all cores and half of the memory. Making one costs more than most small jobs need it for,
+        so it is made when it is first asked for."""
+        mine: list[duckdb.DuckDBPyConnection] = []
+
+        def get() -> duckdb.DuckDBPyConnection:
+            if not mine:
+                with self._lock:
+                    mine.extend(self._connections[-1:])
+                    del self._connections[-1:]
+            if not mine:
+                mine.append(connect(settings, threads=settings.cores, share=2))
+            return mine[0]
+
         try:
-            yield connection
+            yield get
         except BaseException:
-            connection.close()
+            for one in mine:
+                one.close()
             raise
         with self._lock:
-            self._connections.append(connection)
+            self._connections.extend(mine)
 
     def close(self) -> None:
         """Give everything back."""

@@ -51,9 +51,9 @@ def refine(settings: Settings, job: RefineJob, indexes: Indexes, idle: Idle) -> 
     job, cutoff = limit(job)
     pieces = plan_pieces(job)
     layout = index_layout(settings, job)
-    with open_pool(settings, job, pieces, idle) as pool, idle.connection(settings) as connection:
+    with open_pool(settings, job, pieces, idle) as pool, idle.database(settings) as database:
         reports = pool.decode(pieces)
-        silver = Silver(connection, job, layout, indexes, cutoff) if layout else None
+        silver = Silver(database, job, layout, indexes, cutoff) if layout else None
         verdicts = _decide(job, reports, pool, silver) if silver else None
         written = pool.write(*((verdicts.in_pieces(), verdicts.closed_in_pieces()) if verdicts else ({}, {})))
         rewritten = rewrite(settings, job, _rewrites(verdicts, silver)) if verdicts and silver else []
@@ -82,12 +82,12 @@ def _decide(job: RefineJob, reports: Sequence[PieceReport], pool: Pool, silver: 
     if not len(suspects):
         return None
     return decide(
-        silver.connection,
+        silver.database,
         pool.suspects(suspects),
         rows,
         silver.key,
         job.dataset.order,
-        lambda winners, after: last_positions(silver.connection, job.ledger, winners, after),
+        lambda winners, after: last_positions(silver.database(), job.ledger, winners, after),
         versions=job.dataset.history == "scd2",
     )
 

@@ -17,13 +17,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 
 from headgate.contract.to_arrow import VALID_TO
 from headgate.contract.to_sql import quote
 from headgate.engines.duckdb.arrays import compute, distinct, fetch, take, whole
+from headgate.engines.duckdb.connection import Database
 from headgate.engines.duckdb.history import FILE_NUMBER
 from headgate.engines.duckdb.judgement import CONTENT, DELETES, KEY
 from headgate.engines.duckdb.key_index import ROW
@@ -94,7 +94,7 @@ def repeated(hashes: np.ndarray) -> np.ndarray:
 
 
 def decide(
-    connection: duckdb.DuckDBPyConnection,
+    database: Database,
     rows: pa.Table,
     held: pa.Table,
     key: Sequence[str],
@@ -107,9 +107,9 @@ def decide(
     that delete; rows that are alone with their key may be among them or left out. `last_positions` tells where the
     last copy of a held row stands. `versions`: every order of a key is kept, not only the greatest."""
     all_rows = _candidates(rows, held)
-    group = _groups(connection, all_rows, key)
-    code = _order_codes(connection, all_rows, order)
-    by, same = _accepted(connection, all_rows, group, code, last_positions, versions=versions)
+    group = _groups(database, all_rows, key)
+    code = _order_codes(database, all_rows, order)
+    by, same = _accepted(database, all_rows, group, code, last_positions, versions=versions)
     lost = _lost(all_rows, by, same, dict.fromkeys([*key, *order]))
     closes = _closes(all_rows, group, code, by, order) if versions else lost.slice(0, 0)
     return Verdicts(lost, closes)
@@ -135,7 +135,7 @@ def _candidates(rows: pa.Table, held: pa.Table) -> pa.Table:
     return pa.concat_tables(tables).combine_chunks()
 
 
-def _groups(connection: duckdb.DuckDBPyConnection, rows: pa.Table, key: Sequence[str]) -> np.ndarray:
+def _groups(database: Database, rows: pa.Table, key: Sequence[str]) -> np.ndarray:
     """One number per key: its hash, unless two keys share a hash or do not compare plainly."""
     hashes: np.ndarray = rows[KEY].to_numpy()
     at = np.argsort(hashes)
@@ -144,7 +144,7 @@ def _groups(connection: duckdb.DuckDBPyConnection, rows: pa.Table, key: Sequence
     if all(_all_equal(rows[name], before, after) for name in key):
         return hashes
     keys = ", ".join(quote(name) for name in key)
-    return _numbered(connection, rows, f"dense_rank() OVER (ORDER BY {keys})")
+    return _numbered(database, rows, f"dense_rank() OVER (ORDER BY {keys})")
 
 
 def _all_equal(column: Any, one: np.ndarray, other: np.ndarray) -> bool:
@@ -156,7 +156,7 @@ def _all_equal(column: Any, one: np.ndarray, other: np.ndarray) -> bool:
     return bool(compute.all(equal, min_count=0).as_py())
 
 
-def _order_codes(connection: duckdb.DuckDBPyConnection, rows: pa.Table, order: Sequence[str]) -> np.ndarray:
+def _order_codes(database: Database, rows: pa.Table, order: Sequence[str]) -> np.ndarray:
     """One number per row that compares as its order does."""
     if not order:
         return np.zeros(rows.num_rows, np.int64)
@@ -167,14 +167,15 @@ def _order_codes(connection: duckdb.DuckDBPyConnection, rows: pa.Table, order: S
             codes: np.ndarray = bits.to_numpy()
             return codes
     newest = ", ".join(f"{quote(name)} ASC NULLS FIRST" for name in order)
-    return _numbered(connection, rows, f"dense_rank() OVER (ORDER BY {newest})")
+    return _numbered(database, rows, f"dense_rank() OVER (ORDER BY {newest})")
 
 
 def _counts(of: pa.DataType) -> bool:
     return pa.types.is_signed_integer(of) or pa.types.is_timestamp(of) or pa.types.is_date32(of)
 
 
-def _numbered(connection: duckdb.DuckDBPyConnection, rows: pa.Table, number: str) -> np.ndarray:
+def _numbered(database: Database, rows: pa.Table, number: str) -> np.ndarray:
+    connection = database()
     connection.register("hg_all", rows.append_column("hg_n", pa.array(np.arange(rows.num_rows))))
     found = fetch(connection, f"SELECT hg_n, {number} AS hg_number FROM hg_all ORDER BY hg_n")
     connection.unregister("hg_all")
@@ -183,7 +184,7 @@ def _numbered(connection: duckdb.DuckDBPyConnection, rows: pa.Table, number: str
 
 
 def _accepted(
-    connection: duckdb.DuckDBPyConnection,
+    database: Database,
     rows: pa.Table,
     group: np.ndarray,
     code: np.ndarray,
@@ -205,7 +206,7 @@ def _accepted(
     winner, won = _firsts(rows, top_at, top_starts), least
     tied = differ[top_of]
     if tied.any():
-        found = break_ties(connection, Tied.of(rows, top_at[tied], top_of[tied]), last_positions)
+        found = break_ties(database(), Tied.of(rows, top_at[tied], top_of[tied]), last_positions)
         winner[found.groups], won[found.groups] = found.winners, content[found.winners]
     by, same = np.empty(len(at), np.int64), np.empty(len(at), bool)
     by[at], same[at] = winner[of], top & (content[at] == won[of])

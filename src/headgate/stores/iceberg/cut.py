@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -21,6 +23,8 @@ from headgate.stores.iceberg.local_io import LocalIO, local_path
 from headgate.stores.iceberg.positions import VERSION, State, find, version_of
 from headgate.stores.iceberg.snapshots import ManifestCache, check_data, live_entries, manifests_of, total_rows
 
+METADATA_KEPT = 64  # files of all tables together
+
 
 class Storage:
     """Reads of the warehouse that every cut and publication of a lake shares."""
@@ -28,17 +32,32 @@ class Storage:
     def __init__(self, io: LocalIO) -> None:
         self.io = io
         self.manifests = ManifestCache()
+        self._metadata: OrderedDict[str, TableMetadata] = OrderedDict()
+        self._lock = threading.Lock()
 
     def metadata(self, location: str, table: str) -> TableMetadata:
-        """A table's metadata file; StoreUnavailable when it has been cleaned away since its pointer was read."""
+        """A table's metadata file; StoreUnavailable when it has been cleaned away since its pointer was read.
+
+        These files never change and a step asks for each several times, so the last ones are kept; nobody may change
+        what this gives.
+        """
+        with self._lock:
+            if location in self._metadata:
+                self._metadata.move_to_end(location)
+                return self._metadata[location]
         try:
-            return FromInputFile.table_metadata(self.io.new_input(location))
+            found = FromInputFile.table_metadata(self.io.new_input(location))
         except FileNotFoundError as error:
             raise StoreUnavailable(
                 f"the table's metadata file is gone: {location}",
                 where=table,
                 hint="it was read too long after the cut was taken, or the warehouse lost files",
             ) from error
+        with self._lock:
+            self._metadata[location] = found
+            if len(self._metadata) > METADATA_KEPT:
+                self._metadata.popitem(last=False)
+        return found
 
     def older(self, location: str) -> TableMetadata | None:
         """An earlier metadata file, None when it is gone."""
