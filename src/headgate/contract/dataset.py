@@ -9,8 +9,9 @@ from typing import Any
 from headgate.contract.complaint import did_you_mean, shown
 from headgate.contract.expression import expression_problem
 from headgate.contract.fields import fields_of
+from headgate.contract.full_reads import check_full_reads, full_reads_of, operation_by
 from headgate.contract.history import history_of, operation_of, window_of
-from headgate.contract.model import Budget, Dataset, Field, Kind, Operation, Rule, TableCheck, Window
+from headgate.contract.model import Budget, Dataset, Field, FullReads, Kind, Operation, Rule, TableCheck, Window
 from headgate.contract.names import dataset_problem, fold
 from headgate.contract.operators import contradictions
 from headgate.contract.own import budget_of, check_own, choice
@@ -30,6 +31,7 @@ class Owned:
     error_budget: Budget | None = None
     history: str | None = None
     operation: Operation | None = None
+    full_reads: FullReads | None = None
     window: Window | None = None
     checksum: Rule | None = None
     drops: tuple[Rule, ...] = ()
@@ -67,6 +69,8 @@ def dataset_of(part: Part, contract_id: str, contract_version: str, *, old: bool
     key = _key(part, fields, parts)
     entries = check_own(part, "dataset")
     owned = _owned(entries, fields, quality)
+    if owned.full_reads:
+        owned.order, owned.operation = (owned.full_reads.at,), operation_by(owned.full_reads)
     history = history_of(entries, fields, key, owned.order, owned.history)
     if owned.window and not key:
         entries["duplicates"].error("a window needs a key", None, "property", code="contradiction")
@@ -74,7 +78,9 @@ def dataset_of(part: Part, contract_id: str, contract_version: str, *, old: bool
         entries["duplicates"].error(
             "a window cannot bound scd2: versions older than it would never end", None, "property", code="contradiction"
         )
-    if owned.operation and history == "append":
+    if owned.full_reads:
+        check_full_reads(entries, owned.full_reads, fields, key, history, owned.window)
+    elif owned.operation and history == "append":
         entries["operation"].error(
             "headgate.operation needs a key", "rows that delete name what they delete", "property", code="contradiction"
         )
@@ -89,6 +95,7 @@ def dataset_of(part: Part, contract_id: str, contract_version: str, *, old: bool
         order=owned.order,
         history=history,
         operation=owned.operation,
+        full_reads=owned.full_reads,
         window=owned.window,
         rules=_in_order(fields, declared, quality.rules, owned.checksum),
         drops=owned.drops,
@@ -210,6 +217,8 @@ def _owned(entries: Mapping[str, Part], fields: tuple[Field, ...], quality: Qual
                 owned.history = choice(entry, ("latest", "append", "scd2"))
             case "operation":
                 owned.operation = operation_of(entry, by_name)
+            case "full_reads":
+                owned.full_reads = full_reads_of(entry, by_name)
             case "checksum":
                 owned.checksum = _checksum(entry, by_name)
             case "drop":

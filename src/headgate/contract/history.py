@@ -26,7 +26,7 @@ def history_of(
         )  # fmt: skip
     elif asked == "scd2":
         _check_versions(entries["history"], fields, order)
-    if order and (not key or asked == "append"):
+    if "order" in entries and order and (not key or asked == "append"):
         why = "the dataset has no key" if not key else "history is append"
         entries["order"].warn(f"headgate.order has no effect: {why}", None, "property", code="no-effect")
     return asked or ("latest" if key else "append")

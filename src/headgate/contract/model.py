@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any
@@ -202,6 +202,20 @@ class Operation:
     delete: tuple[Any, ...]
 
 
+INSERT, UPDATE, DELETE = "insert", "update", "delete"  # what full reads find
+
+
+@dataclass(frozen=True, slots=True)
+class FullReads:
+    """The source is read whole each time; what changed since the last time becomes rows, whose fields `at` and `change`
+    Headgate fills. A read in which more than `most_deleted` of the rows are gone is not believed; without one, a read
+    in which all are gone."""
+
+    at: str
+    change: str
+    most_deleted: Budget | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Window:
     """Duplicates are looked for among rows whose `field` is at most so much older than the newest in silver."""
@@ -242,6 +256,7 @@ class Dataset:
     history: str = "latest"  # append | latest | scd2; append when there is no key
     window: Window | None = None  # None: duplicates are looked for in all history
     operation: Operation | None = None  # how rows say that they delete their key
+    full_reads: FullReads | None = None  # the source tells no changes: each time all of it is read and compared
     rules: tuple[Rule, ...] = ()  # every row rule in a fixed order
     drops: tuple[Rule, ...] = ()  # headgate.drop: rows for which the predicate is true get the verdict `dropped`
     checks: tuple[TableCheck, ...] = ()
@@ -254,6 +269,13 @@ class Dataset:
     tags: tuple[str, ...] = ()
     place: Place | None = None
     document: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)  # as written, without servers
+
+    def as_read(self) -> Dataset:
+        """Without the fields that the source does not have because Headgate fills them."""
+        if self.full_reads is None:
+            return self
+        own = (self.full_reads.at, self.full_reads.change)
+        return replace(self, fields=tuple(one for one in self.fields if one.name not in own))
 
     def field(self, name: str) -> Field:
         """The field of that name; KeyError when there is none."""

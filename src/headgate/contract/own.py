@@ -14,7 +14,17 @@ from headgate.contract.part import Part
 PREFIX = "headgate."
 KNOWN = {
     "contract": (),
-    "dataset": ("order", "error_budget", "history", "operation", "duplicates", "checksum", "drop", "unknown_fields"),
+    "dataset": (
+        "order",
+        "error_budget",
+        "history",
+        "operation",
+        "full_reads",
+        "duplicates",
+        "checksum",
+        "drop",
+        "unknown_fields",
+    ),
     "field": ("standardise", "partition"),
     "quality": ("tolerance",),
 }
@@ -56,10 +66,10 @@ def choice(entry: Part, options: tuple[str, ...]) -> str | None:
     return None
 
 
-def budget_of(entry: Part) -> Budget | None:
+def budget_of(entry: Part, at: str = "value") -> Budget | None:
     """`1 percent`, `100 rows` or a number of rows."""
-    given = entry.value.get("value")
-    exact = entry.exact(given, "value")
+    given = entry.value.get(at)
+    exact = entry.exact(given, at)
     unit: str | None = None
     if exact is None and isinstance(given, str):
         match = _BUDGET.fullmatch(given)
@@ -67,9 +77,8 @@ def budget_of(entry: Part) -> Budget | None:
         unit = match[2] if match else None
     percent = unit in ("percent", "%")
     if exact is None or exact < 0 or (percent and exact > 100) or (not percent and exact != int(exact)):
-        entry.error(
-            f"{_name(entry)} cannot be {shown(given)}", "write `1 percent`, `100 rows` or a number of rows", "value"
-        )
+        what = _name(entry) if at == "value" else at
+        entry.error(f"{what} cannot be {shown(given)}", "write `1 percent`, `100 rows` or a number of rows", at)
         return None
     return Budget(exact, percent)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Protocol, runtime_checkable
 
 import pyarrow as pa
@@ -63,6 +65,26 @@ class Follows(Protocol):
         It ends by itself only when its share of the partitions changes: the caller then follows again, after the
         position that the table has at that moment.
         """
+
+
+@dataclass(frozen=True, slots=True)
+class FullRead:
+    """All that a source held at one moment; `at` is None where the source does not know when that was.
+
+    Only the last of the `batches` has an end, and there is one in any case: a read that does not come to it is none.
+    """
+
+    at: datetime | None
+    batches: Iterator[Batch]
+
+
+@runtime_checkable
+class ReadsWhole(Protocol):
+    """A source that can be read whole each time, for a dataset with `full_reads`. Rows have typed columns."""
+
+    def full_reads(self, after: Position) -> Iterator[FullRead]:
+        """The reads that come after the position, oldest first, each to be consumed before the next; none when nothing
+        can have changed. Raises what `read` does, and whatever keeps it from coming to an end."""
 
 
 @runtime_checkable

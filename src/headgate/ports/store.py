@@ -157,6 +157,9 @@ class Publication(Protocol):
     def write(self, table: str, batches: Iterable[pa.RecordBatch]) -> int:
         """Write rows (any number, streamed) as new data files and add them; the number of rows."""
 
+    def added(self, table: str) -> Sequence[str]:
+        """Paths of the files that this publication has added to the table so far."""
+
     def move(self, table: str, stream: str, start: Position, end: Position) -> None:
         """Move the stream's position: refused at commit with StalePosition unless the table's position still
         equals `start` on the partitions that `end` names."""

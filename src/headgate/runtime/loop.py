@@ -164,6 +164,7 @@ def _dataset(
     full_refresh: bool,
     accept_quarantine: bool,
 ) -> None:
+    from headgate.steps.full_reads import land_full_reads
     from headgate.steps.land import land
     from headgate.steps.refine import refine
     from headgate.steps.replay import release
@@ -174,7 +175,10 @@ def _dataset(
         begun = time.perf_counter()
         source = project.connect(dataset)
         try:
-            landed = land(dataset, source, project.lake, this)
+            if dataset.full_reads:
+                landed = land_full_reads(dataset, source, project.lake, project.engine, this)
+            else:
+                landed = land(dataset, source, project.lake, this)
         except HeadgateError as error:
             error.stage = error.stage or "extract"
             raise

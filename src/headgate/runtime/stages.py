@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from headgate import crash
+from headgate.errors import FixInputError
 from headgate.ports.batch import TIMESTAMP, Batch, Position
 from headgate.ports.source import Acknowledges, Follows, Peeks, Source, Tells
 from headgate.runtime.flow import Flow
@@ -59,6 +60,13 @@ class Lander:
     def __init__(self, project: Workspace, flow: Flow, run: Run, stop: Event) -> None:
         self.project, self.flow, self.run, self.stop = project, flow, run, stop
         self.subject = flow.dataset.name
+        if flow.dataset.full_reads is not None:
+            raise FixInputError(
+                "a run that goes on cannot make full reads",
+                where=self.subject,
+                hint="let a scheduler start `headgate run` for this dataset, and select the others here",
+                stage="land",
+            )
         settings = flow.settings
         self.pace = Pace(settings.batch_rows, settings.batch_bytes, settings.batch_ms / 1000)
         self._source: Source | None = None

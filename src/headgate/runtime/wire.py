@@ -32,8 +32,11 @@ def connect(dataset: Dataset, settings: Settings, folder: Path, env: Mapping[str
     read: Mapping[str, Any] = resolve(dict(mine.read), env, "headgate.yaml") if mine else {}
     module = source_module(server.kind, where)
     resolved = Server(server.name, server.kind, options, server.place)
-    source: Source = module.connect(dataset, resolved, read)
+    source: Source = module.connect(dataset.as_read(), resolved, read)
     if mine is not None and mine.transport is not None:
+        if dataset.full_reads is not None:
+            hint = "full reads are compared where they land: remove the transport, or headgate.full_reads"
+            raise FixInputError("full reads cannot go through a transport", where=dataset.name, hint=hint)
         kind, place = mine.transport.kind, f"headgate.yaml: {dataset.name}"
         carried = source_module(f"{kind}_carried", place)
         return relayed(dataset, source, mine.transport, env, store_module(kind, place), carried)

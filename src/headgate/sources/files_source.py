@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import pyarrow as pa
 from headgate.contract.model import Dataset, Server
 from headgate.errors import FixInputError, SourceChanged, SourceUnavailable
 from headgate.ports.batch import OFFSET, PARTITION, Batch, Position
+from headgate.ports.source import FullRead
 from headgate.sources.files_listing import Found, Place, extensions_of, find, kind_of, place
 from headgate.sources.files_parquet import ParquetReader
 from headgate.sources.files_position import Current, Progress, digest, identity
@@ -22,6 +24,7 @@ from headgate.sources.files_settings import Settings, settings_of
 from headgate.sources.files_text import Point
 
 _ENOUGH = 1 << 22  # bytes that make a batch: only smaller pieces are worth copying together
+_NO_DELETES = "A row that is deleted from a file which was read is not noticed as deleted."
 _ENDS = 1 << 16  # bytes at both ends of a file that `identity: content` looks at
 
 
@@ -37,8 +40,9 @@ class _Todo:
 class FilesSource:
     """Reads the files of one place as one partition."""
 
-    def __init__(self, name: str, settings: Settings, where: Place) -> None:
+    def __init__(self, name: str, settings: Settings, where: Place, *, compares: bool = False) -> None:
         self._name = name
+        self._compares = compares
         self._settings = settings
         self._place = where
         self._frozen: list[Found] | None = None
@@ -47,7 +51,16 @@ class FilesSource:
     def of(cls, dataset: Dataset, server: Server, read: Mapping[str, Any]) -> FilesSource:
         """The source that a server's options and the project's settings describe. FixInputError when they cannot be."""
         settings = settings_of(dataset, server, read)
-        return cls(server.name, settings, place(settings.path, str(server.options.get("_base", "."))))
+        if dataset.full_reads is not None:
+            if settings.grows:
+                raise FixInputError("grows: a log that grows holds changes, and is no full read", where=server.name)
+            settings = replace(settings, changed="read")
+        return cls(
+            server.name,
+            settings,
+            place(settings.path, str(server.options.get("_base", "."))),
+            compares=dataset.full_reads is not None,
+        )
 
     def schema(self) -> pa.Schema:
         """Coordinates, then raw records with file and line, or Parquet's columns."""
@@ -87,6 +100,27 @@ class FilesSource:
         if pending or end != start:
             yield Batch(self._coordinates(pending, progress.rows, schema), start, end)
 
+    def full_reads(self, after: Position) -> Iterator[FullRead]:
+        """Each file that is new or has changed is a full read, as of its time of change; see ports.source."""
+        progress = self._progress(after)
+        token = after.tokens.get(self._name)
+        start = Position({} if token is None else {self._name: token})
+        listing, self._frozen = self._frozen if self._frozen is not None else self._listing(), None
+        waiting = {found.name for found in self._waiting(listing)}
+        for todo in self._todo([found for found in listing if found.name not in waiting], progress):
+            at = datetime.fromtimestamp(todo.found.mtime_ns // 1000 / 1_000_000, UTC)
+            yield FullRead(at, self._whole(todo, self._reader(listing), progress, start))
+            start = Position({self._name: progress.token()})
+
+    def _whole(self, todo: _Todo, reader: FileReader, progress: Progress, start: Position) -> Iterator[Batch]:
+        """All rows of one file, then its end."""
+        schema = _with_coordinates(reader)
+        for rows in reader.read(todo.found, Point()):
+            progress.rows += rows.batch.num_rows
+            yield Batch(self._coordinates([rows.batch], progress.rows, schema), start, None)
+        self._finish(progress, todo, Point())
+        yield Batch(self._coordinates([], progress.rows, schema), start, Position({self._name: progress.token()}))
+
     def idle(self, after: Position) -> bool:
         """True when no file is new, changed or unfinished."""
         token = after.tokens.get(self._name)
@@ -101,7 +135,7 @@ class FilesSource:
     def tell(self) -> Mapping[str, Any]:
         """Identity, files found and their size, limitations."""
         listing = self._listing()
-        limitations = ["A row that is deleted from a file which was read is not noticed as deleted."]
+        limitations = [] if self._compares else [_NO_DELETES]
         if self._settings.identity == "time":
             limitations.append("A change that keeps a file's size and time is not seen.")
         else:

@@ -18,6 +18,7 @@ from headgate.contract.model import Dataset, Server
 from headgate.contract.sql_names import quote
 from headgate.errors import FixInputError, SourceUnavailable
 from headgate.ports.batch import Batch, Position
+from headgate.ports.source import FullRead
 from headgate.sources.postgres_catalog import Activity, Moment, activity, find_table, moment, near, relation
 from headgate.sources.postgres_columns import choose_columns, limitations
 from headgate.sources.postgres_discover import Discovery, discover, tables
@@ -26,6 +27,8 @@ from headgate.sources.postgres_scan import Scan
 from headgate.sources.postgres_session import PASSED, Address, Session, seconds, size
 
 __all__ = ["Discovery", "Settings", "connect", "discover", "tables"]
+
+_WHOLE = "Each run reads the whole table, unless nobody has written anything in the cluster since."
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,17 +94,22 @@ class PostgresSource:
         A first read can be resumed after each page range, a later one after each block. Nothing new: no batch at all.
         """
         with self._transaction() as (reading, seen, at):
-            if self._told is not None and not self._told.equals(reading.schema, check_metadata=False):
-                raise SourceUnavailable(
-                    f"the columns of {reading.relation.label} changed a moment ago; trying again helps",
-                    where=reading.relation.label,
-                    stage="extract",
-                )
+            self._check_told(reading)
             yield from Scan(self._open(), self._settings, reading, seen, at, after).batches()
+
+    def full_reads(self, after: Position) -> Iterator[FullRead]:
+        """The table as it is now, unless nobody has written anything since the last time; see ports.source."""
+        with self._transaction() as (reading, seen, at):
+            scan = Scan(self._open(), self._settings, reading, seen, at, after)
+            if not scan.untouched():
+                self._check_told(reading)
+                yield FullRead(None, scan.whole())
 
     def idle(self, after: Position) -> bool:
         """Whether a read would give nothing: no transaction wrote since, or none of this table's rows is new."""
         with self._transaction() as (reading, seen, at):
+            if self._dataset.full_reads is not None:
+                return Scan(self._open(), self._settings, reading, seen, at, after).untouched()
             return Scan(self._open(), self._settings, reading, seen, at, after).nothing_new()
 
     def tell(self) -> Mapping[str, Any]:
@@ -112,7 +120,9 @@ class PostgresSource:
                 "table": reading.relation.label,
                 "standby": seen.standby,
                 "size_bytes": reading.relation.size_bytes,
-                "limitations": limitations(
+                "limitations": [_WHOLE]
+                if self._dataset.full_reads is not None
+                else limitations(
                     reading,
                     seen,
                     at,
@@ -127,6 +137,14 @@ class PostgresSource:
         session, self._session = self._session, None
         if session is not None:
             session.close()
+
+    def _check_told(self, reading: Reading) -> None:
+        if self._told is not None and not self._told.equals(reading.schema, check_metadata=False):
+            raise SourceUnavailable(
+                f"the columns of {reading.relation.label} changed a moment ago; trying again helps",
+                where=reading.relation.label,
+                stage="extract",
+            )
 
     def _open(self) -> Session:
         if self._session is None:

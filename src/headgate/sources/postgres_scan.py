@@ -60,13 +60,23 @@ class Scan:
         events = self._first() if self._token.done is None else self._later()
         return self._chained(events)
 
+    def whole(self) -> Iterator[Batch]:
+        """All rows as this transaction sees them, whatever was read before, and one end."""
+        self._token = replace(self._token, scan=None, leaves={})
+        ends = self._first()
+        return self._chained(event for event in ends if not isinstance(event, Token) or event.scan is None)
+
+    def untouched(self) -> bool:
+        """Whether nobody has written anything since the last complete read, in the whole cluster."""
+        done, now = self._token.done, self._seen.snapshot
+        return done is not None and now.quiet and done.quiet and now.xmax == done.xmax
+
     def nothing_new(self) -> bool:
         """Whether `batches` would certainly be empty."""
-        token, now = self._token, self._seen.snapshot
-        done = token.done
-        if done is None or token.scan is not None or self._must_move():
+        token = self._token
+        if token.done is None or token.scan is not None or self._must_move():
             return False
-        if now.quiet and done.quiet and now.xmax == done.xmax:
+        if self.untouched():
             return True
         if any(self._rewritten(leaf) for leaf in self._relation.leaves):
             return False

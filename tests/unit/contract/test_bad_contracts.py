@@ -45,6 +45,14 @@ def standardise(value, of="string"):
     )
 
 
+FULL_READS = (
+    field(
+        "{name: a, logicalType: string, primaryKey: true, required: true}\n"
+        "      - {name: at, logicalType: timestamp, required: true, logicalTypeOptions: {timezone: true}}\n"
+        "      - {name: change, logicalType: string}"
+    )
+    + "    customProperties:\n      - {property: headgate.full_reads, value: {at: at, change: change}}\n"
+)
 CASES = {
     # the file itself
     "empty file": ("§", "the file is empty"),
@@ -268,6 +276,26 @@ CASES = {
     "checksum in a number": (own("checksum", "{field: §k, of: o}"), "cannot hold a checksum"),
     "window of duplicates": (own("duplicates", "{window: §7 d}"), 'a window of "7 d" for duplicates'),
     "window over no time": (own("duplicates", "{window: 7 days, field: §k}"), "is no date or timestamp"),
+    "full reads into an unknown field": (own("full_reads", "{at: §aat, change: s}"), "which is not declared"),
+    "full reads whose moment is no instant": (own("full_reads", "{at: §k, change: s}"), "must be a required timestamp"),
+    "full reads with more than all": (
+        own("full_reads", "{at: s, change: s, most_deleted: §101 percent}"),
+        "most_deleted cannot be",
+    ),
+    "full reads and an order": (
+        FULL_READS + "      - {property: §headgate.order, value: [at]}\n",
+        "headgate.full_reads says what headgate.order is",
+    ),
+    "full reads without a key": (
+        FULL_READS.replace("primaryKey: true, ", "").replace("headgate.full", "§headgate.full"),
+        "needs a key",
+    ),
+    "full reads by a key made from another": (
+        FULL_READS.replace(
+            "{name: a,", "{name: a, customProperties: [{property: headgate.standardise, value: [trim]}],"
+        ).replace("headgate.full", "§headgate.full"),
+        "compares keys as the source has them",
+    ),
     "window over versions": (
         field(
             "{name: a, logicalType: string, primaryKey: true, primaryKeyPosition: 1}\n"

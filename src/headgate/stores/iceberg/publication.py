@@ -177,6 +177,10 @@ class IcebergPublication:
                 draft.added.append(found)
         return writer.rows
 
+    def added(self, table: str) -> Sequence[str]:
+        """Paths of the files added so far."""
+        return [str(local_path(file.file_path)) for file in self._existing(table).added]
+
     def move(self, table: str, stream: str, start: Position, end: Position) -> None:
         """Move the stream's position on the partitions that `end` names; StalePosition unless it is at `start`."""
         self._existing(table).moves.append(Move(stream, start, end))
