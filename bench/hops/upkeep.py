@@ -17,7 +17,7 @@ from bench.measure import Cost
 from bench.report import Figure, figure
 from headgate.engines.duckdb import open_engine
 from headgate.ports.batch import Position
-from headgate.ports.store import TableSpec
+from headgate.ports.store import Expiry, TableSpec
 from headgate.runtime.upkeep import LEAST_S
 from headgate.steps.compact import Sizes, compact
 from headgate.stores.iceberg import open_lake
@@ -132,7 +132,7 @@ def _tend(lake, engine) -> None:
     if lake.commits_since_rewrite(view) >= 8:
         compact(view.name, lake, engine, Sizes(), until=time.monotonic() + LEAST_S)
     if view.snapshots() > 45:
-        lake.expire(view.name, 30)
+        lake.expire(view.name, Expiry())
         lake.clean(0.0)
 
 

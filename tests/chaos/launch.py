@@ -1,5 +1,6 @@
-"""`headgate` with a planted fault (HEADGATE_FAULT=name), telling its crash points (HEADGATE_TRACE=file), or stopping
-itself at one (HEADGATE_STOP=name, after writing the name to HEADGATE_STOP_FIFO) until somebody wakes it up.
+"""`headgate` with a planted fault (HEADGATE_FAULT=name), telling its crash points (HEADGATE_TRACE=file), stopping
+itself at one (HEADGATE_STOP=name, after writing the name to HEADGATE_STOP_FIFO) until somebody wakes it up, or with a
+clock that jumps (HEADGATE_CLOCK=seconds,…).
 
 For tests only: the product knows nothing of either. Called as `python tests/chaos/launch.py run -p DIR`.
 """
@@ -10,6 +11,7 @@ import os
 import signal
 
 import planted
+import shifted
 
 from headgate import crash
 
@@ -48,6 +50,7 @@ if __name__ == "__main__":
     if os.environ.get("HEADGATE_STOP"):
         stop(os.environ["HEADGATE_STOP"], os.environ["HEADGATE_STOP_FIFO"])
     planted.apply()
+    shifted.plant()
     from headgate.cli.main import main
 
     raise SystemExit(main())

@@ -11,6 +11,8 @@ import pytest
 from cases import FilesCase
 from under_test import finish
 
+from headgate import Project
+
 
 def limited(size_bytes: int):
     """A limit on the size of any file that the process writes; a write beyond it fails with EFBIG."""
@@ -98,3 +100,42 @@ def test_a_disk_that_is_full_at_any_step_is_told_and_work_goes_on_when_there_is_
     case.finish()
     print(f"full at {len(stages)} sizes: {sorted(set(stages))}")
     assert len(stages) >= 3
+
+
+@pytest.mark.timeout(900)
+def test_upkeep_on_a_disk_that_is_full_at_any_step_leaves_whole_tables_and_goes_on(small_disk, rng, kills):
+    """Compaction, expiry and cleaning, from no space at all to enough: each publication of upkeep is whole or not at
+    all, nothing that failed stays behind, and the last one does all that was owed."""
+    case = FilesCase(small_disk / "project", rng)
+    for _ in range(3):
+        case.change()
+        case.project.recover()
+    case.project.strict_upkeep()
+    step = 4096 if kills > 10 else 49152
+    steps, size_bytes = [], 0
+    while True:
+        leave_free(small_disk, size_bytes)
+        done = finish(case.project.begin("maintain"), time.monotonic())
+        (small_disk / "ballast").unlink()
+        if done.code == 0:
+            break
+        assert done.code == 2, f"{size_bytes} bytes free: ended with {done.code}: {done.err[-2000:]}"
+        assert "no space" in done.err.lower(), done.err
+        assert "Traceback" not in done.err
+        steps.append(done.err.partition(":")[2].splitlines()[0])
+        case.check()
+        size_bytes += step
+    case.check()
+    assert left_over(case) == (0, 4)  # nothing without a name, and each table in one file
+    case.change()
+    case.finish()
+    print(f"full at {len(steps)} sizes: {sorted(set(steps))}")
+    assert len(steps) >= 2
+
+
+def left_over(case) -> tuple[int, int]:
+    """Files that no snapshot names, and files of the four tables."""
+    with Project.open(case.project.folder) as project:
+        cut = project.lake.cut()
+        layers = [cut.table(f"{layer}.orders") for layer in ("bronze", "silver", "quarantine", "ledger")]
+        return sum(one.unnamed_files for one in project.lake.debts()), sum(len(view.files()) for view in layers)

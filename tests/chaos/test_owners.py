@@ -6,7 +6,9 @@ import os
 import signal
 import threading
 import time
+from collections import Counter
 
+import pytest
 from under_test import finish, kill
 
 LOST = {0, 3, 5}  # nothing left to do, somebody was faster, stopped to protect data
@@ -58,3 +60,28 @@ def test_a_run_stopped_in_its_commit_adds_nothing_when_it_wakes_up(case, rng, tm
         case.project.recover()
         case.check()
     case.finish()
+
+
+@pytest.mark.timeout(900)
+def test_of_many_runs_at_once_one_wins_also_beside_upkeep(files, rng, kills):
+    """Two to eight runs of one range, and upkeep as strict as it can be, all at once. HEADGATE_ROUNDS: how often."""
+    rounds = int(os.environ.get("HEADGATE_ROUNDS") or (100 if kills > 10 else 2))
+    files.project.busy_upkeep()
+    ends, most = Counter(), 0
+    for _ in range(rounds):
+        files.change()
+        started, many = time.monotonic(), rng.randint(2, 8)
+        runs = [files.project.begin("run") for _ in range(many)]
+        upkeep = files.project.begin("maintain")
+        done = [finish(process, started) for process in runs]
+        kept = finish(upkeep, started)
+        assert kept.code == 0 or (kept.code == 3 and "commit-conflict" in kept.err), kept.err[-3000:]
+        for one in done:
+            assert one.code in LOST, one.err[-3000:]
+            assert one.code == 0 or "stale-position" in one.err or "commit-conflict" in one.err, one.err
+        ends.update(one.code for one in done)
+        most = max(most, many)
+        files.project.recover()
+        files.check()
+    files.finish()
+    print(f"{rounds} rounds, at most {most} runs at once; exit codes: {dict(ends)}")

@@ -54,6 +54,33 @@ def test_after_a_rollback_of_all_tables_the_same_rows_are_read_again(thrice):
     thrice.finish()
 
 
+def test_after_upkeep_and_a_rollback_by_three_the_right_range_is_read_again(files):
+    """Compacted after each run; then all tables go back by three runs, to files that compaction wrote; then history
+    is cut to one snapshot, and a branch and a tag of before stay readable."""
+    states = []
+    for _ in range(5):
+        files.change()
+        files.project.recover()
+        assert files.project.run("maintain", "compact").code == 0
+        states.append({name: table(files, name).current_snapshot().snapshot_id for name in LAYERS})
+    oldest = table(files, "silver.orders")
+    rows = oldest.scan(snapshot_id=states[0]["silver.orders"]).to_arrow().num_rows
+    first = states[0]["silver.orders"]
+    oldest.manage_snapshots().create_tag(first, "first").create_branch(first, "side").commit()
+    for name, snapshot in states[-4].items():
+        table(files, name).manage_snapshots().rollback_to_snapshot(snapshot).commit()
+    files.project.recover()
+    files.check()
+    files.project.strict_upkeep()
+    assert files.project.run("maintain").code == 0
+    files.check()
+    silver = table(files, "silver.orders")
+    for name in ("first", "side"):
+        assert silver.scan().use_ref(name).to_arrow().num_rows == rows
+    files.change()
+    files.finish()
+
+
 def test_a_rollback_of_bronze_alone_is_not_passed_over(thrice):
     """Silver is ahead of bronze then: the run stops by name, or what comes out is right."""
     found = table(thrice, "bronze.orders")

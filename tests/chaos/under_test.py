@@ -83,15 +83,22 @@ class UnderTest:
         text = CONTRACT.format(server=self.server, version=self.version, quantity=quantity, limits=limits)
         (self.folder / "contracts" / "orders.odcs.yaml").write_text(text)
 
-    def strict_upkeep(self) -> None:
+    def strict_upkeep(self, more: str = "") -> None:
         """Upkeep that leaves one snapshot and nothing without a name."""
-        text = f"datasets:\n  orders:\n    read: {self.read}\nupkeep: {{snapshots: 1, keep_hours: 0}}\n"
+        upkeep = f"{{snapshots: 1, keep_hours: 0{more}}}"
+        text = f"datasets:\n  orders:\n    read: {self.read}\nupkeep: {upkeep}\n"
         (self.folder / "headgate.yaml").write_text(text)
+
+    def busy_upkeep(self) -> None:
+        """The same, and each run does some."""
+        self.strict_upkeep(", fan: 2, share: 1")
 
     def begin(self, *command: str, env: dict[str, str] | None = None, limits=None) -> subprocess.Popen:
         """Start a command in a process group of its own."""
         more = {**self.env, **(env or {})}
-        through_launcher = more.keys() & {"HEADGATE_TRACE", "HEADGATE_STOP"} or "HEADGATE_FAULT" in os.environ
+        through_launcher = (
+            more.keys() & {"HEADGATE_TRACE", "HEADGATE_STOP", "HEADGATE_CLOCK"} or "HEADGATE_FAULT" in os.environ
+        )
         program = [str(HERE / "launch.py")] if through_launcher else ["-m", "headgate"]
         return subprocess.Popen(
             [sys.executable, *program, *command, "-p", str(self.folder)],

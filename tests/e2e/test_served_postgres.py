@@ -122,6 +122,63 @@ def test_an_expired_snapshot_replaces_the_table_and_says_so(project):
     assert len(project.same("silver.readings", SILVER)) == 13
 
 
+def upkeep(project, settings):
+    path = project.folder / "headgate.yaml"
+    path.write_text(path.read_text().partition("upkeep:")[0] + f"upkeep: {settings}\n")
+
+
+DOWN = {"SERVE_URL": "postgresql://nobody:not-asked@127.0.0.1:1/x"}
+
+
+def test_a_target_that_was_away_while_history_expired_gets_only_what_changed(project):
+    project.drop("1", *(reading(n) for n in range(10)))
+    project.run()
+    for number in range(5):
+        project.drop(f"more {number}", reading(100 + number), reading(number, 60 + number, "1"))
+        assert project.answer("run", env=DOWN).code == 3
+        project.good("maintain", "compact")
+    upkeep(project, "{snapshots: 1, keep_hours: 0, hold_hours: 24}")
+    assert project.good("maintain")["expired"]["silver.readings"] >= 8
+    (hold,) = [one for one in project.good("status")["holds"] if one["until"]]
+    assert (hold["reader"], hold["table"]) == ("serve.postgres.silver.readings", "silver.readings")
+    assert f"kept until {hold['until']}" in project.answer("status").err
+    served = project.run()["silver.readings"]
+    assert (served["whole"], served["rows"]) == (None, 10)
+    assert len(project.same("silver.readings", SILVER)) == 15
+    assert [one["until"] for one in project.good("status")["holds"]] == [None, None]
+
+
+def test_a_target_that_was_away_too_long_is_replaced_and_holds_nothing(project):
+    upkeep(project, "{snapshots: 1, keep_hours: 0, hold_hours: 0}")
+    project.drop("1", *(reading(n) for n in range(10)))
+    project.run()
+    for number in range(3):
+        project.drop(f"more {number}", reading(100 + number))
+        assert project.answer("run", env=DOWN).code == 3
+    project.good("maintain")
+    assert not [one for one in project.good("status")["holds"] if one["table"] == "silver.readings"]
+    served = project.run()["silver.readings"]
+    assert (served["whole"].startswith("the snapshot that was served last has expired"), served["rows"]) == (True, 13)
+    assert len(project.same("silver.readings", SILVER)) == 13
+
+
+def test_killed_after_the_target_committed_the_new_snapshot_is_held_already(project):
+    """The target stands where the lake was not told that it came: that snapshot must not expire either."""
+    project.drop("1", *(reading(n) for n in range(10)))
+    project.run()
+    project.drop("2", reading(11))
+    killed = project.answer("run", env={"HEADGATE_CRASH": "serve: committed"}, process=True)
+    assert killed.code == -9, killed.err
+    for number in range(4):
+        project.drop(f"more {number}", reading(100 + number))
+        assert project.answer("run", env=DOWN).code == 3
+    upkeep(project, "{snapshots: 1, keep_hours: 0}")
+    project.good("maintain")
+    served = project.run()["silver.readings"]
+    assert (served["whole"], served["rows"]) == (None, 4)
+    assert len(project.same("silver.readings", SILVER)) == 15
+
+
 def test_selection_status_and_plan_know_served_tables(project):
     project.drop("1", reading(1), "bad")
     project.good("run", "readings")

@@ -104,3 +104,21 @@ def test_a_wrong_upkeep_setting_is_refused_with_its_place(project):
     assert answer.code == 2
     assert "headgate.yaml:2" in answer.err
     assert "from 2 to 100" in answer.err
+
+
+def test_snapshots_expire_by_age_when_asked(project):
+    for number in range(3):
+        more(project, number)
+    before = tables(project)["silver.orders"]["snapshots"]
+    assert good("maintain", "expire", "--older-than", "1d", project=project)["expired"] == {}
+    done = good("maintain", "expire", "--older-than", "0s", "--table", "silver.orders", project=project)
+    assert done["expired"] == {"silver.orders": before - 1}
+    (project / "headgate.yaml").write_text("upkeep: {max_age_hours: 0, min_snapshots: 2}\n")
+    assert good("maintain", "expire", "--table", "bronze.orders", project=project)["expired"] == {"bronze.orders": 2}
+    assert tables(project)["bronze.orders"]["snapshots"] == 2
+    for arguments, said in (
+        (("expire", "--older-than", "soon"), "not an age"),
+        (("--older-than", "1d"), "--older-than is for expire"),
+    ):
+        answer = headgate("maintain", *arguments, project=project)
+        assert (answer.code, said in answer.err) == (2, True)

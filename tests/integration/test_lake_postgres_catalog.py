@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 
+from headgate.engines.duckdb import open_engine
 from headgate.errors import CommitConflict, FixInputError, StalePosition, StoreUnavailable
+from headgate.ports.engine import Output
+from headgate.ports.store import Expiry
+from headgate.steps.compact import Sizes, compact
 from headgate.stores.iceberg import peek
 from headgate.stores.iceberg.catalog import open_catalog
 from rigs import iceberg_reader
@@ -106,3 +114,64 @@ def test_a_wrong_database_is_told_without_the_password(tmp_path, url):
     with pytest.raises(StoreUnavailable) as caught:
         gone.cut()
     assert "not-asked" not in str(caught.value)
+
+
+def test_upkeep_is_as_with_sqlite(lake):
+    """Compaction, holds, expiry and cleaning; a killed publication's files go, one under way keeps its own."""
+    for number in range(12):
+        small.publish(lake, number * 10, 10, *TABLES, partition=())
+        if number == 2:
+            held = lake.cut().table(TABLES[0]).snapshot_id
+            lake.hold("serve.shop", TABLES[0], {held}, 3600)
+    done = compact(TABLES[0], lake, open_engine({}), Sizes(), everything=True)
+    assert (done.files_before, done.files_after) == (12, 1)
+    before = {name: (lake.cut().table(name).version, small.where(lake, name)) for name in TABLES}
+    assert [lake.expire(name, Expiry(snapshots=1)) for name in TABLES] == [11, 11]
+    added, _ = lake.cut().table(TABLES[0]).changes(held)
+    assert len(added) == 1
+    lake.hold("serve.shop", TABLES[0], (), 3600)
+    assert lake.expire(TABLES[0], Expiry(snapshots=1)) == 1
+    argv = [sys.executable, "-c", KILLED, str(lake.settings.warehouse), lake.settings.catalog]
+    env = {**os.environ, "HEADGATE_CRASH": "lake: metadata written", "PYTHONPATH": str(Path(__file__).parents[1])}
+    assert subprocess.run(argv, env=env, timeout=60, check=False).returncode == -9
+    with lake.publication("land") as publication:
+        publication.write(TABLES[0], [small.rows(120, 1)])
+        lake.clean(0.0)
+        assert sum(one.unnamed_files for one in lake.debts()) == 1  # that of the publication under way
+        publication.move(TABLES[0], small.STREAM, small.at(120), small.at(121))
+        publication.commit()
+    assert lake.clean(0.0) == []
+    assert small.offsets(lake, TABLES[1]) == list(range(120))
+    assert small.offsets(lake, TABLES[0]) == list(range(121))
+    assert before[TABLES[1]] == (lake.cut().table(TABLES[1]).version, small.where(lake, TABLES[1]))
+    look = "select count(*), sum(_hg_offset) from t"
+    located = lake.cut().table(TABLES[1]).location
+    assert iceberg_reader.ask({"t": located}, look) == [[["120", str(60 * 119)]]]
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from headgate.stores.iceberg import open_lake
+from rigs import small_lake as small
+lake = open_lake({"warehouse": Path(sys.argv[1]), "catalog": sys.argv[2]})
+small.publish(lake, 120, 5, partition=())
+"""
+
+
+def test_of_two_compactions_of_one_range_one_wins_and_a_slow_one_lands_beside_writers(lake):
+    engine = open_engine({})
+    for number in range(8):
+        small.publish(lake, number, 1, partition=())
+    view = lake.cut().table(TABLES[0])
+    with lake.publication("maintain") as one, lake.publication("maintain") as two:
+        for publication in (one, two):
+            output = Output(publication.folder(view.name), view.schema, view.field_ids())
+            written = engine.rewrite([view.files()], output)[0]
+            publication.rewrite(view.name, [f.path for f in view.files()], written)
+        small.publish(lake, 8, 1, partition=())
+        one.commit()
+        with pytest.raises(CommitConflict, match="gone"):
+            two.commit()
+    assert small.offsets(lake) == list(range(9))
+    assert len(lake.cut().table(TABLES[0]).files()) == 2

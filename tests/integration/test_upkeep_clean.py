@@ -10,6 +10,7 @@ import pytest
 
 from headgate.engines.duckdb import open_engine
 from headgate.errors import FixInputError
+from headgate.ports.store import Expiry
 from headgate.steps.compact import Sizes, compact
 from headgate.stores.iceberg.catalog import open_catalog
 from headgate.stores.iceberg.leases import lease_folder
@@ -152,7 +153,7 @@ def test_what_history_let_go_waits_from_when_it_was_found_without_a_name(lake):
         small.publish(lake, number * 10, 10)
     compact(TABLE, lake, open_engine({}), Sizes(), everything=True)
     old = lake.cut().table(TABLE)
-    assert lake.expire(TABLE, 1) == 10
+    assert lake.expire(TABLE, Expiry(1)) == 10
     for path in kept(lake):
         os.utime(path, (time.time() - 7200,) * 2)
     assert sum(one.files for one in lake.clean(3600.0)) == 0
@@ -165,7 +166,7 @@ def test_a_clock_that_was_set_back_makes_nothing_go_early(lake, monkeypatch):
     for number in range(4):
         small.publish(lake, number * 10, 10)
     compact(TABLE, lake, open_engine({}), Sizes(), everything=True)
-    lake.expire(TABLE, 1)
+    lake.expire(TABLE, Expiry(1))
     lake.clean(3600.0)
     now = time.time()
     monkeypatch.setattr("headgate.stores.iceberg.clean.time.time", lambda: now - 86_400)
@@ -202,7 +203,7 @@ def test_expiry_to_one_snapshot_keeps_positions_facts_and_rows(lake):
         small.publish(lake, number * 10, 10)
     before = lake.cut().table(TABLE)
     seen = iceberg_reader.ask({"t": before.location}, LOOK)
-    assert lake.expire(TABLE, 1) == 29
+    assert lake.expire(TABLE, Expiry(1)) == 29
     lake.clean(0.0)
     view = lake.cut().table(TABLE)
     assert view.snapshots() == 1
@@ -221,7 +222,7 @@ def test_expiry_spares_what_is_needed_and_what_a_tag_names(lake):
     ids = [s.snapshot_id for s in sorted(lake.cut().table(TABLE).metadata.snapshots, key=lambda s: s.sequence_number)]
     table = open_catalog({"warehouse": lake.settings.warehouse}).load_table(TABLE)
     table.manage_snapshots().create_tag(ids[3], "month-end").commit()
-    lake.expire(TABLE, 2, needed=[ids[5]])
+    lake.expire(TABLE, Expiry(2), needed=[ids[5]])
     left = {s.snapshot_id for s in lake.cut().table(TABLE).metadata.snapshots}
     assert left >= {ids[3], ids[5], ids[-1]}
     assert len(left) <= 4
@@ -234,7 +235,7 @@ def test_expiry_below_another_tools_snapshot_does_not_lose_the_position(lake):
     catalog = open_catalog({"warehouse": lake.settings.warehouse})
     for number in range(4):
         catalog.load_table(TABLE).append(small.pa.Table.from_batches([small.rows(900 + number, 1)]))
-    lake.expire(TABLE, 1)
+    lake.expire(TABLE, Expiry(1))
     lake.clean(0.0)
     assert small.where(lake) == 60
     small.publish(lake, 60, 1, partition=())
@@ -280,7 +281,7 @@ def test_a_writer_in_a_tight_loop_loses_nothing_to_expiry_and_cleaning(lake):
         while writer.poll() is None:
             for table in (TABLE, OTHER):
                 compact(table, lake, engine, Sizes(), everything=True)
-                lake.expire(table, 3)
+                lake.expire(table, Expiry(3))
             lake.clean(0.0)
             rounds += 1
     assert (writer.returncode, rounds > 1) == (0, True)

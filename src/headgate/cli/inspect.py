@@ -59,6 +59,12 @@ def status(arguments: argparse.Namespace) -> int:
             show.line(f"  source: {one['source_error']}")
     for one in found["served"]:
         show.line(f"{one['outlet']}: {one['state']}" + (f"; {one['error']}" if one["error"] else ""))
+    for one in found["holds"]:
+        if one["until"]:
+            show.line(
+                f"{one['table']}: a snapshot that {one['reader']} stands at is kept until {one['until']}; "
+                "after that the target is replaced as a whole"
+            )
     return 0
 
 

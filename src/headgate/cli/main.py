@@ -108,6 +108,7 @@ def parser() -> argparse.ArgumentParser:
     )
     one.add_argument("--table", action="append", default=[], metavar="LAYER.TABLE", help="only this table")
     one.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    one.add_argument("--older-than", metavar="AGE", help="of expire: snapshots of that age, such as 90m, 12h or 7d")
     topic_parser.add(commands, common)
     serve = commands.add_parser("serve", help="show the project to other systems")
     faces = serve.add_subparsers(dest="verb", metavar="WHAT", required=True)

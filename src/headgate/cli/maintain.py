@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from typing import Any
 
 from headgate.cli import show
@@ -15,9 +16,12 @@ def maintain(arguments: argparse.Namespace) -> int:
     """Compact, expire and clean; rows, positions and the account stay as they are."""
     from headgate.runtime.upkeep import maintain as keep
 
+    older_s = None if arguments.older_than is None else _age_s(arguments.older_than)
+    if older_s is not None and arguments.verb != "expire":
+        raise FixInputError("--older-than is for expire", hint="headgate maintain expire --older-than 7d")
     with Project.open(arguments.project) as project:
         verbs = [arguments.verb] if arguments.verb else []
-        kept = keep(project, verbs, arguments.table, dry_run=arguments.dry_run)
+        kept = keep(project, verbs, arguments.table, dry_run=arguments.dry_run, older_s=older_s)
     if arguments.json:
         show.document(kept.as_dict())
         return 0
@@ -43,6 +47,14 @@ def maintain(arguments: argparse.Namespace) -> int:
     if not kept.moved and not kept.cleaned:
         show.line("nothing to do")
     return 0
+
+
+def _age_s(text: str) -> float:
+    """Seconds of `90m`, `12h`, `7d` or `30s`."""
+    found = re.fullmatch(r"(\d{1,6})([smhd])", text)
+    if found is None:
+        raise FixInputError(f"not an age: {text!r}", hint="a number and s, m, h or d, such as 90m, 12h or 7d")
+    return int(found[1]) * {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}[found[2]]
 
 
 def _mib(size_bytes: int) -> str:

@@ -32,13 +32,15 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """Where new files of a table go and how they must look."""
+    """Where new files of a table go and how they must look. `keys_of` is the dataset whose silver rows they hold, for
+    an engine that remembers keys; empty for other tables."""
 
     folder: str
     schema: pa.Schema  # of the whole file, in the table's order
     field_ids: Mapping[str, Any]
     partition: tuple[tuple[str, str], ...] = ()
     sort: tuple[str, ...] = ()
+    keys_of: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Protocol, runtime_checkable
 
 import pyarrow as pa
@@ -219,13 +220,46 @@ class Cleaned:
     waiting_bytes: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Expiry:
+    """How much history a table keeps: at most `snapshots` (any number unless `by_count`), none older than `age_s`,
+    but always `least`. A table's own properties `history.expire.max-snapshot-age-ms` and `…min-snapshots-to-keep`
+    count before `age_s` and `least` when `by_count`; with it off, `age_s` is what somebody asks for now."""
+
+    snapshots: int = 30
+    least: int = 1
+    age_s: float | None = None
+    by_count: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A snapshot that a reader outside of the lake stands at. It is spared `until` then; None while it is current, or
+    while nobody descends from it."""
+
+    reader: str
+    table: str
+    snapshot: int
+    until: datetime | None
+
+
 @runtime_checkable
 class Keeps(Protocol):
     """A lake that can be kept small."""
 
-    def expire(self, table: str, keep: int, needed: Collection[int] = ()) -> int:
-        """Forget the oldest snapshots beyond `keep`, but none that is needed; how many. A few at a time, each a
-        publication of its own. Positions, facts and the version of the rows stay known."""
+    def expire(self, table: str, wanted: Expiry, needed: Collection[int] = ()) -> int:
+        """Forget the oldest snapshots that are too many or too old, but none that is needed or held; how many. A few
+        at a time, each a publication of its own. Positions, facts and the version of the rows stay known."""
+
+    def expiry_due(self, table: TableView, wanted: Expiry) -> bool:
+        """Whether enough has gathered that `expire` is worth its publication; cheap to ask."""
+
+    def hold(self, reader: str, table: str, snapshots: Collection[int], keep_s: float) -> None:
+        """From now on the reader needs exactly these snapshots: each is spared until `keep_s` seconds after it has
+        stopped being the current one."""
+
+    def holds(self) -> Sequence[Hold]:
+        """All holds that still keep a snapshot."""
 
     def clean(self, keep_s: float, *, dry_run: bool = False) -> Sequence[Cleaned]:
         """Remove files that nobody names since at least `keep_s` seconds: never one that a publication under way, or

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from headgate.errors import FixInputError, HeadgateError
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from headgate.ports.store import Cut, TableSpec, TableView
     from headgate.runtime.workspace import Workspace
     from headgate.steps.run import Run
+    from headgate.steps.serve import Hold
 
 TAG = "serve"
 
@@ -113,9 +115,18 @@ def serve_one(project: Workspace, one: Outlet, run: Run) -> dict[str, Any]:
     mode, spec = _as(project, one, view)
     sink = open_sink(one.route, spec, mode, project.env, project.folder)
     try:
-        return asdict(serve(view, spec, mode, sink, project.engine, run))
+        return asdict(serve(view, spec, mode, sink, project.engine, run, hold=_holder(project, one)))
     finally:
         sink.close()
+
+
+def _holder(project: Workspace, one: Outlet) -> Hold | None:
+    """Tells the lake which snapshots a target stands at."""
+    from headgate.ports.store import Keeps
+
+    if not isinstance(project.lake, Keeps):
+        return None
+    return partial(project.lake.hold, one.id, one.table, keep_s=project.settings.upkeep.hold_hours * 3600)
 
 
 def _as(project: Workspace, one: Outlet, view: TableView) -> tuple[str, TableSpec]:

@@ -34,8 +34,9 @@ class UpkeepSettings:
 
     `automatic`: runs do it by themselves, with at most `share` of their own time (and a second). So many files of like
     size (`fan`) become one, up to `target_mib`. Rows past their contract's retention go within runs only with
-    `retire`: that cannot be undone. `snapshots` are kept by expiry; what nobody names any more stays
-    readable for `keep_hours`.
+    `retire`: that cannot be undone. Expiry keeps at most `snapshots`, none older than `max_age_hours` if that is set,
+    but always `min_snapshots`; and for `hold_hours` one that a target of `serve:` still stands at. What nobody names
+    any more stays readable for `keep_hours`.
     """
 
     automatic: bool = True
@@ -44,6 +45,9 @@ class UpkeepSettings:
     fan: int = 8
     target_mib: int = 128
     snapshots: int = 30
+    min_snapshots: int = 1
+    max_age_hours: float | None = None
+    hold_hours: float = 168.0
     keep_hours: float = 1.0
 
 
@@ -228,6 +232,9 @@ _LEAST_MOST: Mapping[str, tuple[float, float]] = {
     "fan": (2, 100),
     "target_mib": (1, 128),
     "snapshots": (1, 60),
+    "min_snapshots": (1, 60),
+    "max_age_hours": (0, 87_600),
+    "hold_hours": (0, 8760),
     "keep_hours": (0, 8760),
 }
 
@@ -235,7 +242,7 @@ _LEAST_MOST: Mapping[str, tuple[float, float]] = {
 def _upkeep(reader: _Reader, value: Any) -> UpkeepSettings:
     given = reader.mapping(("upkeep",), value, "upkeep")
     for name, one in given.items():
-        whole = name in ("fan", "target_mib", "snapshots")
+        whole = name in ("fan", "target_mib", "snapshots", "min_snapshots")
         fits = (
             isinstance(one, bool) if name in ("automatic", "retire") else isinstance(one, int if whole else int | float)
         )

@@ -9,7 +9,7 @@ from headgate.contract.model import Dataset
 from headgate.contract.to_sql import quote
 from headgate.errors import HeadgateError
 from headgate.ports.source import Tells
-from headgate.ports.store import Keeps
+from headgate.ports.store import Hold, Keeps
 from headgate.runtime.outlets import state_of_outlets
 from headgate.steps.compact import Sizes, small_files
 from headgate.steps.refine import HOLD, pending
@@ -48,6 +48,17 @@ def status_of(project: Workspace) -> dict[str, Any]:
         "tables": tables,
         "datasets": [_dataset(project, d) for d in project.datasets],
         "served": state_of_outlets(project, cut),
+        "holds": [_hold(one) for one in lake.holds()] if isinstance(lake, Keeps) else [],
+    }
+
+
+def _hold(one: Hold) -> dict[str, Any]:
+    """A snapshot that is kept for a target that is behind (`until` then), or that is current (`until` None)."""
+    return {
+        "reader": one.reader,
+        "table": one.table,
+        "snapshot": one.snapshot,
+        "until": None if one.until is None else one.until.isoformat(timespec="seconds"),
     }
 
 

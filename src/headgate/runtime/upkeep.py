@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from headgate import crash
 from headgate.errors import FixInputError, HeadgateError
-from headgate.ports.store import Cleaned, Keeps
+from headgate.ports.store import Cleaned, Expiry, Keeps
 from headgate.runtime.loop import new_run
 from headgate.steps.compact import Compacted, Sizes, compact
 from headgate.steps.retire import Retirement, retire
 
 if TYPE_CHECKING:
     from headgate.ports.store import Cut
+    from headgate.runtime.settings import UpkeepSettings
     from headgate.runtime.workspace import Workspace
 
 VERBS = ("retire", "compact", "expire", "clean")
@@ -48,9 +49,15 @@ class Kept:
 
 
 def maintain(
-    project: Workspace, verbs: Sequence[str] = (), tables: Sequence[str] = (), *, dry_run: bool = False
+    project: Workspace,
+    verbs: Sequence[str] = (),
+    tables: Sequence[str] = (),
+    *,
+    dry_run: bool = False,
+    older_s: float | None = None,
 ) -> Kept:
     """Do all upkeep now, or only these verbs, on all tables or these; `dry_run` only says what `clean` would remove.
+    With `older_s` snapshots of that age expire, however many or few there are.
 
     FixInputError for a table that does not exist; a StoreUnavailable or CommitConflict leaves what was done before it.
     """
@@ -70,7 +77,7 @@ def maintain(
         crash.point("maintain: compacted, not expired")
     if "expire" in wanted and not dry_run:
         for name in names:
-            _expire(project, name, kept)
+            _expire(project, name, kept, expiry(project.settings.upkeep, older_s))
     if "clean" in wanted:
         cleaned = _keeps(project).clean(project.settings.upkeep.keep_hours * 3600, dry_run=dry_run)
         kept.cleaned = [one for one in cleaned if one.table in names]
@@ -93,8 +100,8 @@ def tend(project: Workspace, ran_s: float) -> Kept:
             view = cut.table(name)
             if view is not None and lake.commits_since_rewrite(view) >= settings.fan:
                 _compact(project, cut, name, kept, until=until, batch_bytes=int(budget_s * BYTES_PER_S))
-            if view is not None and view.snapshots() > settings.snapshots * 1.5:
-                _expire(project, name, kept)
+            if view is not None and lake.expiry_due(view, expiry(settings)):
+                _expire(project, name, kept, expiry(settings))
     if settings.retire and (kept.compacted or kept.expired):
         with _noted(kept):
             _retire(project, kept, cut.names())
@@ -167,9 +174,17 @@ def judged_sequence(cut: Cut, table: str) -> int | None:
     return int(silver.facts("bronze_sequence") or 0) if silver is not None else 0
 
 
-def _expire(project: Workspace, name: str, kept: Kept) -> None:
+def expiry(settings: UpkeepSettings, older_s: float | None = None) -> Expiry:
+    """How much history the project keeps; with `older_s`, what somebody asks for now."""
+    if older_s is not None:
+        return Expiry(age_s=older_s, by_count=False)
+    age_s = None if settings.max_age_hours is None else settings.max_age_hours * 3600
+    return Expiry(settings.snapshots, settings.min_snapshots, age_s)
+
+
+def _expire(project: Workspace, name: str, kept: Kept, wanted: Expiry) -> None:
     needed = needed_snapshots(project.lake.cut()).get(name, set())
-    done = _keeps(project).expire(name, project.settings.upkeep.snapshots, needed)
+    done = _keeps(project).expire(name, wanted, needed)
     if done:
         kept.expired[name] = done
 

@@ -187,7 +187,10 @@ def _publish(
     """One publication; False when it would not leave fewer files."""
     before = [info for group in groups for info in group]
     with lake.publication("maintain") as publication:
-        output = Output(publication.folder(view.name), view.schema, view.field_ids(), sort=tuple(view.sort))
+        layer, _, name = view.name.partition(".")
+        keys_of = name if layer == "silver" else ""
+        folder = publication.folder(view.name)
+        output = Output(folder, view.schema, view.field_ids(), sort=tuple(view.sort), keys_of=keys_of)
         written = engine.rewrite(groups, output)
         after = sum(len(paths) for paths in written)
         if after >= len(before):

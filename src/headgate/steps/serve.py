@@ -8,7 +8,8 @@ coordinates.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,7 +18,7 @@ import pyarrow as pa
 from headgate import crash
 from headgate.contract.model import Dataset
 from headgate.contract.to_sql import quote
-from headgate.errors import FixInputError
+from headgate.errors import FixInputError, HeadgateError
 from headgate.ports.batch import OFFSET, PARTITION, REMOVED, Batch, Position
 from headgate.ports.engine import Engine
 from headgate.ports.store import Replaces, Sink, TableSpec, TableView
@@ -28,6 +29,7 @@ APPEND, UPSERT, REPLACE = "append", "upsert", "replace"
 MODES = (APPEND, UPSERT, REPLACE)
 DEFAULT_MODES = {"bronze": APPEND, "gold": REPLACE, "headgate": APPEND}  # of a layer; upsert elsewhere
 _ADDED, _GONE = "hg.added", "hg.gone"
+Hold = Callable[[Collection[int]], None]
 
 
 @dataclass(slots=True)
@@ -79,22 +81,36 @@ def position_of(view: TableView) -> Position:
     return Position({view.name: token(view)})
 
 
+def stands_at(view: TableView, at: Position) -> set[int]:
+    """The snapshot of this table that a sink at the position was brought to; empty when it was of none."""
+    table, snapshot = (*at.tokens.get(view.name, "").split("/"), "")[:2]
+    return {int(snapshot)} if table == view.table_id and snapshot else set()
+
+
 def changed(view: TableView, at: Position) -> bool:
     """Whether a sink at this position lacks anything of the table."""
     return at.tokens.get(view.name) != token(view)
 
 
-def serve(view: TableView, spec: TableSpec, mode: str, sink: Sink, engine: Engine, run: Run) -> Served:
+def serve(
+    view: TableView, spec: TableSpec, mode: str, sink: Sink, engine: Engine, run: Run, *, hold: Hold | None = None
+) -> Served:
     """Bring the sink to the table's present state, in one transaction of the sink.
 
     Rows come as changes since the sink's position; all of them when there is none yet. When the changes cannot be
     told (the snapshot has expired, the table was made anew) the sink's rows are replaced as a whole, and `whole` says
-    why. Raises what the sink raises; the lake is never touched.
+    why. Raises what the sink raises; the rows of the lake are never touched.
+
+    `hold` is told which snapshots the sink may stand at, so that expiry lets them be: before its transaction the old
+    and the new one, after it the new one.
     """
     done = Served(view.name, mode)
     start = sink.position(view.name)
+    hold = hold if hold is not None and mode != REPLACE else _hold_nothing
     if not changed(view, start):
+        hold(stands_at(view, start))
         return done
+    hold(stands_at(view, start) | stands_at(view, position_of(view)))
     found = _Changes(view, spec, mode, start.tokens.get(view.name))
     done.whole = found.whole
     batches = _batches(engine, found, start, done, run)
@@ -111,7 +127,13 @@ def serve(view: TableView, spec: TableSpec, mode: str, sink: Sink, engine: Engin
         )
     done.moved = True
     crash.point("serve: committed")
+    with suppress(HeadgateError):  # the sink has its rows; the next run says it again
+        hold(stands_at(view, position_of(view)))
     return done
+
+
+def _hold_nothing(snapshots: Collection[int]) -> None:
+    """Nobody asked."""
 
 
 class _Changes:

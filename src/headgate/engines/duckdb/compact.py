@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -11,8 +11,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from headgate.engines.duckdb.carried_index import common_layout, hashes_of, kept_indexes
 from headgate.engines.duckdb.connection import Settings
 from headgate.engines.duckdb.files import FIELD_ID, file_schema, open_parquet, sync_folder
+from headgate.engines.duckdb.judgement import CONTENT, KEY
+from headgate.engines.duckdb.key_index import FILTER, ROW
 from headgate.engines.duckdb.output import TableWriter, sort_rows
 from headgate.errors import DefectError
 from headgate.ports.engine import Output
@@ -22,20 +25,32 @@ RUN_BYTES = 128 * 2**20  # of Arrow memory, sorted together by each thread
 
 
 def rewrite(settings: Settings, groups: Sequence[Sequence[FileInfo]], output: Output) -> list[list[str]]:
-    """New files for each group of files of one partition value; see `headgate.ports.engine.Rewrites`."""
+    """New files for each group of files of one partition value; see `headgate.ports.engine.Rewrites`.
+
+    Where all files of a group have an index of their keys, the new ones get theirs.
+    """
     threads = min(settings.cores, len(groups)) or 1
     run_bytes = min(RUN_BYTES, max(settings.memory_bytes // (8 * threads), 2**20))
+    indexes = kept_indexes(settings.cache_directory, output.keys_of)
     with ThreadPoolExecutor(threads, "headgate-rewrite") as pool:
-        written = list(pool.map(partial(_rewrite, output=output, run_bytes=run_bytes), groups))
+        written = list(pool.map(partial(_rewrite, output=output, run_bytes=run_bytes, indexes=indexes), groups))
     if any(written):
         sync_folder(output.folder)
     return written
 
 
-def _rewrite(files: Sequence[FileInfo], *, output: Output, run_bytes: int) -> list[str]:
-    writer = TableWriter(replace(output, partition=(), sort=()))
+def _rewrite(
+    files: Sequence[FileInfo], *, output: Output, run_bytes: int, indexes: Mapping[str, Sequence[str]]
+) -> list[str]:
+    layout = common_layout(files, indexes)
+    if layout is not None and not set(layout.schema.names) - {KEY, CONTENT, ROW, FILTER} <= set(output.schema.names):
+        layout = None  # of columns that the table has no more
+    hashes = {info.path: hashes_of(info, layout) for info in files} if layout is not None else {}
+    if not all(found is not None for found in hashes.values()):
+        layout, hashes = None, {}
+    writer = TableWriter(replace(output, partition=(), sort=()), layout)
     rows = 0
-    for run in _runs(_ordered(files, output.sort), file_schema(output), run_bytes):
+    for run in _runs(_ordered(files, output.sort), file_schema(output), run_bytes, hashes):
         writer.write(sort_rows(run, output.sort))
         rows += run.num_rows
     written = writer.close()
@@ -52,14 +67,22 @@ def _ordered(files: Sequence[FileInfo], sort: Sequence[str]) -> list[FileInfo]:
     return sorted(files, key=lambda info: info.sequence)
 
 
-def _runs(files: Sequence[FileInfo], schema: pa.Schema, run_bytes: int) -> Iterator[pa.Table]:
-    """The rows of the files, as tables of about `run_bytes`."""
+def _runs(
+    files: Sequence[FileInfo], schema: pa.Schema, run_bytes: int, hashes: Mapping[str, pa.Table | None]
+) -> Iterator[pa.Table]:
+    """The rows of the files, as tables of about `run_bytes`; beside them their `hashes`, if there are any."""
     waiting: list[pa.Table] = []
     size = 0
     for info in files:
+        beside, start = hashes.get(info.path), 0
         with open_parquet(info.path) as file:
             for groups in _portions(file.metadata, run_bytes):
                 table = _fitted(file, groups, schema)
+                if beside is not None:
+                    part = beside.slice(start, table.num_rows)
+                    start += table.num_rows
+                    for name in part.column_names:
+                        table = table.append_column(part.schema.field(name), part[name])
                 waiting.append(table)
                 size += table.nbytes
                 if size >= run_bytes:

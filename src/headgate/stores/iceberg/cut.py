@@ -19,6 +19,7 @@ from headgate.ports.batch import Position
 from headgate.ports.store import FileInfo
 from headgate.stores.iceberg.arrow_types import arrow_schema, duckdb_field_ids
 from headgate.stores.iceberg.bounds import decode, python_value
+from headgate.stores.iceberg.expiry import steps
 from headgate.stores.iceberg.local_io import LocalIO, local_path
 from headgate.stores.iceberg.positions import VERSION, State, find, version_of
 from headgate.stores.iceberg.snapshots import ManifestCache, check_data, live_entries, manifests_of, total_rows
@@ -165,15 +166,18 @@ class IcebergView:
         return then is None or set(then._lazy_id_to_field) <= set(self.metadata.schema()._lazy_id_to_field)
 
     def changes(self, since_snapshot_id: int) -> tuple[Sequence[str], Sequence[str]] | None:
-        """Paths added and removed since a snapshot; None when it has expired, or had columns that are no more: its
-        files cannot be read as this table's. Snapshots that only rewrote files are stepped over, unless rows have
-        been taken from a file that one of them wrote."""
-        since = self.metadata.snapshot_by_id(since_snapshot_id)
+        """Paths added and removed since a snapshot; None when it has expired, when the present one does not descend
+        from it, or when it had columns that are no more: its files cannot be read as this table's. Snapshots that
+        only rewrote files are stepped over, unless rows have been taken from a file that one of them wrote."""
+        by_id = {s.snapshot_id: s for s in self.metadata.snapshots}
+        since, known = by_id.get(since_snapshot_id), steps(self.metadata)
         now = last = snapshot = self.metadata.current_snapshot()
         added, removed, taken, written = (set[str]() for _ in range(4))
         while snapshot is not None and snapshot.snapshot_id != since_snapshot_id:
-            parent = self._parent(snapshot)
-            if parent is not None and snapshot.summary and VERSION in snapshot.summary.additional_properties:
+            step = known.get(snapshot.snapshot_id)
+            parent = None if step is None else by_id[step.ancestor]
+            rewrite = snapshot.summary is not None and VERSION in snapshot.summary.additional_properties
+            if parent is not None and rewrite and step is not None and step.direct:
                 self._difference(snapshot, last, added, removed)
                 self._difference(parent, snapshot, written, taken)
                 last = parent
@@ -185,10 +189,6 @@ class IcebergView:
             added, removed = set(), set()
             self._difference(since, now, added, removed)
         return sorted(added - removed), sorted(removed - added)
-
-    def _parent(self, snapshot: Snapshot) -> Snapshot | None:
-        number = snapshot.parent_snapshot_id
-        return None if number is None else self.metadata.snapshot_by_id(number)
 
     def _difference(self, then: Snapshot, now: Snapshot | None, added: set[str], removed: set[str]) -> None:
         """Collect the paths that differ between two snapshots. Manifests that both share are not read."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import uuid
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
@@ -15,7 +15,6 @@ from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.refs import MAIN_BRANCH, SnapshotRefType
 from pyiceberg.table.update import (
     AddSnapshotUpdate,
-    RemoveSnapshotsUpdate,
     SetPropertiesUpdate,
     SetSnapshotRefUpdate,
     TableUpdate,
@@ -26,12 +25,14 @@ from headgate import crash
 from headgate.errors import CommitConflict, DefectError
 from headgate.stores.iceberg.cut import IcebergView, Storage
 from headgate.stores.iceberg.evolution import without_lost_history
+from headgate.stores.iceberg.expiry import expirable, forget
 from headgate.stores.iceberg.local_io import LocalIO, local_path
 from headgate.stores.iceberg.pointers import Swing
-from headgate.stores.iceberg.positions import STATE, VERSION, Move, State, carriers, version_of
+from headgate.stores.iceberg.positions import STATE, VERSION, Move, State, version_of
 from headgate.stores.iceberg.snapshots import NextSnapshot, Rewrite
 
 EXPIRE_AT_ONCE = 5
+Held = Callable[[TableMetadata], Collection[int]]  # the snapshots of a table that others still need
 _VERSION = re.compile(r"(\d+)-[\w-]{36}(?:\.\w+)?\.metadata\.json")
 
 
@@ -98,8 +99,12 @@ class Draft:
                 with suppress(OSError):
                     os.rmdir(path)
 
-    def stage(self, io: LocalIO, storage: Storage, location: str | None, publication: str, keep: int) -> Staged | None:
+    def stage(
+        self, io: LocalIO, storage: Storage, location: str | None, publication: str, *, keep: int, held: Held
+    ) -> Staged | None:
         """Write what the table's next version needs, on top of the metadata at `location`; None when nothing changes.
+
+        Of more than `keep` snapshots the oldest go, but none that is `held`.
 
         Raises CommitConflict when the change is no longer possible, StalePosition when a position has moved,
         PositionLost when the table's positions cannot be known.
@@ -118,9 +123,11 @@ class Draft:
             metadata = without_lost_history(metadata)
         removed = self._removed(storage, metadata)
         if self.added or removed or self.rewrites or self.replaced or after != state:
-            updates = self._snapshot(io, storage, metadata, removed, after=after, publication=publication, keep=keep)
+            updates = self._snapshot(
+                io, storage, metadata, removed, after=after, publication=publication, keep=keep, held=held
+            )
         elif gone := _still(metadata, self.expired):
-            updates = (RemoveSnapshotsUpdate.model_validate({"snapshot-ids": gone}),)
+            updates = forget(metadata, gone)
         elif self.base is None or self.evolved:
             updates = ()
         else:
@@ -166,6 +173,7 @@ class Draft:
         after: State,
         publication: str,
         keep: int,
+        held: Held,
     ) -> tuple[TableUpdate, ...]:
         properties = after.summary(publication)
         version = None
@@ -194,8 +202,8 @@ class Draft:
             SetPropertiesUpdate(updates={STATE: after.dumps(snapshot.snapshot_id, version)}),
         ]
         # The snapshot being made carries all positions and facts, so any older one may go: a few at a time.
-        if expired := expirable(metadata, keep - 1)[:EXPIRE_AT_ONCE]:
-            updates.append(RemoveSnapshotsUpdate.model_validate({"snapshot-ids": expired}))
+        if len(metadata.snapshots) >= keep and (old := expirable(metadata, keep - 1, held(metadata))[:EXPIRE_AT_ONCE]):
+            updates += forget(metadata, old)
         return tuple(updates)
 
     def _removed(self, storage: Storage, metadata: TableMetadata) -> frozenset[str]:
@@ -203,16 +211,6 @@ class Draft:
             return frozenset(self.removed)
         view = IcebergView(storage, self.name, None, metadata)
         return frozenset(info.path for info in view.files())
-
-
-def expirable(metadata: TableMetadata, keep: int, needed: Collection[int] = ()) -> list[int]:
-    """The oldest snapshots beyond those to keep, oldest first: none that a branch or tag names, that is needed, or
-    without which the table's positions could not be found."""
-    spared = {*needed, metadata.current_snapshot_id, *carriers(metadata)}
-    spared |= {ref.snapshot_id for ref in metadata.refs.values()}
-    oldest = sorted(metadata.snapshots, key=lambda s: s.sequence_number or 0)
-    excess = max(len(oldest) - keep, 0)
-    return [s.snapshot_id for s in oldest if s.snapshot_id not in spared][:excess]
 
 
 def _still(metadata: TableMetadata, wanted: Collection[int]) -> list[int]:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from headgate import crash
-from headgate.ports.store import Cleaned, Debt, TableView
+from headgate.ports.store import Cleaned, Debt, Expiry, Hold, TableView
+from headgate.stores.iceberg import holds
 from headgate.stores.iceberg.clean import Marks, clean, look
 from headgate.stores.iceberg.cut import IcebergCut, IcebergView, Storage
-from headgate.stores.iceberg.draft import expirable
+from headgate.stores.iceberg.expiry import past
 from headgate.stores.iceberg.leases import Leases
 from headgate.stores.iceberg.local_io import WAREHOUSE, LocalIO
 from headgate.stores.iceberg.past import as_of, history
@@ -43,11 +46,7 @@ class IcebergLake:
     @contextmanager
     def publication(self, step: str) -> Iterator[IcebergPublication]:
         """Begin a change; leaving it without `commit` discards it."""
-        if not self._made:
-            with storage_errors(str(self.settings.warehouse)):
-                os.makedirs(self.settings.warehouse, exist_ok=True)
-            self.pointers.make()
-            self._made = True
+        self._make()
         publication = IcebergPublication(
             storage=self._storage,
             io=LocalIO(self._io_properties, deferred=True),
@@ -61,24 +60,47 @@ class IcebergLake:
         finally:
             publication.close()
 
+    def _make(self) -> None:
+        if not self._made:
+            with storage_errors(str(self.settings.warehouse)):
+                os.makedirs(self.settings.warehouse, exist_ok=True)
+            self.pointers.make()
+            self._made = True
+
     def publications(self, limit: int = 100) -> Sequence[Mapping[str, Any]]:
         """The newest publications' records, newest first: id, step, at, tables, and what was noted."""
         return self.pointers.publications(limit)
 
-    def expire(self, table: str, keep: int, needed: Collection[int] = ()) -> int:
-        """Forget the oldest snapshots beyond those to keep, a few in each publication; how many."""
+    def expire(self, table: str, wanted: Expiry, needed: Collection[int] = ()) -> int:
+        """Forget the oldest snapshots that are too many or too old, a few in each publication; how many."""
         done = 0
-        while True:
-            view = self.cut().table(table)
-            old = expirable(view.metadata, keep, needed) if view is not None else []
+        while (view := self.cut().table(table)) is not None:
+            spared = {*needed, *holds.held(self.pointers, table, view.metadata)}
+            old = past(view.metadata, wanted, time.time() * 1000, spared)
             if not old:
-                return done
+                holds.drop_idle(self.pointers, table, view.metadata)
+                break
             with self.publication("maintain") as publication:
                 publication.expire(table, old[:EXPIRED_TOGETHER])
                 publication.note({"expired": len(old[:EXPIRED_TOGETHER])})
                 publication.commit()
             crash.point("expire: some snapshots expired")
             done += len(old[:EXPIRED_TOGETHER])
+        return done
+
+    def expiry_due(self, table: TableView, wanted: Expiry) -> bool:
+        """Whether half as many snapshots again as may be kept have gathered, or one is too old."""
+        loose = replace(wanted, snapshots=int(wanted.snapshots * 1.5))
+        return isinstance(table, IcebergView) and bool(past(table.metadata, loose, time.time() * 1000))
+
+    def hold(self, reader: str, table: str, snapshots: Collection[int], keep_s: float) -> None:
+        """From now on the reader needs exactly these snapshots; see `holds`."""
+        self._make()
+        holds.hold(self.pointers, reader, table, snapshots, keep_s)
+
+    def holds(self) -> Sequence[Hold]:
+        """All holds that still keep a snapshot."""
+        return holds.told(self.pointers, self.cut())
 
     def clean(self, keep_s: float, *, dry_run: bool = False) -> Sequence[Cleaned]:
         """Remove what nobody names; see `clean.clean`."""

@@ -1,8 +1,9 @@
 """The catalog's tables in SQL: which metadata file each table is at, and the journal of publications.
 
 `iceberg_tables` and `iceberg_namespace_properties` are laid out as PyIceberg's SqlCatalog and Iceberg's JdbcCatalog
-lay them out, so both open the same lake. The two tables of our own move in the same SQL transaction:
+lay them out, so both open the same lake. Two tables of our own move in the same SQL transaction:
 `headgate_publications`, the journal, and `headgate_states`, each table's positions and facts at a metadata file.
+`headgate_holds` says which snapshots others still need (see `holds`).
 
 Nothing here imports PyIceberg or PyArrow: a run that finds nothing to do needs no more than this.
 """
@@ -52,6 +53,14 @@ LAYOUT = (
     metadata_location VARCHAR(1000) NOT NULL,
     state TEXT NOT NULL,
     PRIMARY KEY (catalog_name, table_namespace, table_name)
+)""",
+    """CREATE TABLE IF NOT EXISTS headgate_holds (
+    catalog_name VARCHAR(255) NOT NULL,
+    reader VARCHAR(255) NOT NULL,
+    table_name VARCHAR(511) NOT NULL,
+    snapshot_id BIGINT NOT NULL,
+    keep_s BIGINT NOT NULL,
+    PRIMARY KEY (catalog_name, reader, table_name, snapshot_id)
 )""",
 )
 IS_TABLE = "(iceberg_type = 'TABLE' OR iceberg_type IS NULL)"
@@ -298,7 +307,7 @@ class Pointers:
     def _made(self) -> bool:
         try:
             with closing(self.database.connect()) as connection:
-                self.run(connection, "SELECT 1 FROM headgate_states LIMIT 1")
+                self.run(connection, "SELECT 1 FROM headgate_holds LIMIT 1")
         except Exception as error:
             if self.database.absent(error):
                 return False

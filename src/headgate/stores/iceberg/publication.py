@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from headgate.stores.iceberg.cut import IcebergCut, IcebergView, Storage
 from headgate.stores.iceberg.datafiles import data_file
 from headgate.stores.iceberg.draft import Draft, Staged
 from headgate.stores.iceberg.evolution import evolution, replacement
+from headgate.stores.iceberg.holds import held
 from headgate.stores.iceberg.layout import check_name, new_table
 from headgate.stores.iceberg.leases import Lease
 from headgate.stores.iceberg.local_io import LocalIO, local_path
@@ -152,7 +154,7 @@ class IcebergPublication:
         return view.files() if view is not None else ()
 
     def expire(self, table: str, snapshots: Collection[int]) -> None:
-        """Forget snapshots, those that may go at the commit; see `draft.expirable`."""
+        """Forget snapshots, those that may go at the commit; see `expiry.expirable`."""
         self._existing(table).expired.update(snapshots)
 
     def clear(self, table: str) -> None:
@@ -257,7 +259,9 @@ class IcebergPublication:
 
     def _stage(self, at: Mapping[str, str]) -> None:  # (2)
         for name in sorted(self._drafts):
-            one = self._drafts[name].stage(self.io, self.storage, at.get(name), self.id, self.snapshots)
+            spared = partial(held, self.pointers, name)
+            draft = self._drafts[name]
+            one = draft.stage(self.io, self.storage, at.get(name), self.id, keep=self.snapshots, held=spared)
             if one is not None:
                 self._staged.append(one)
         self._metadata += self.io.sync()
