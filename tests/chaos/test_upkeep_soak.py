@@ -23,7 +23,7 @@ from rigs import small_lake as small
 COMMITS = int(os.environ.get("HEADGATE_SOAK", "2000"))
 SECONDS = float(os.environ.get("HEADGATE_SOAK_SECONDS", "inf"))
 ROWS = 100
-TABLES = ("bronze.orders", "silver.orders")
+TABLES = ("ledger.orders", "silver.orders")
 READER = "serve.somewhere.silver.orders"  # a target that was served once and never again
 HOLD_S = 3600.0
 
