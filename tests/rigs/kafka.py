@@ -25,8 +25,10 @@ from broker import BrokerError, Cluster, Node  # noqa: E402, F401
 
 _NUMBER = count(1)
 WAIT_S = 30.0
-# Compaction and retention act within a second, and the rights of users count.
+# Compaction and retention act within a second, and the rights of users count. Retention only of topics that ask for it:
+# records that say they are of a certain day must not go when that day is a week ago.
 PROPERTIES = {
+    "log.retention.ms": "-1",
     "log.initial.task.delay.ms": "100",
     "log.cleaner.backoff.ms": "100",
     "log.retention.check.interval.ms": "200",
