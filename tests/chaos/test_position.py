@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
+import pyarrow as pa
 import pytest
 
 from rigs.other_tool import OtherTool
@@ -16,6 +18,9 @@ def thrice(files):
         files.change()
         files.project.recover()
     return files
+
+
+NOBODYS = -777  # an id that no source has
 
 
 def table(case, name: str):
@@ -41,6 +46,23 @@ def test_after_a_rewrite_by_another_tool_the_next_run_goes_on(thrice):
     thrice.check()
     thrice.change()
     thrice.finish()
+
+
+def test_a_row_that_another_tool_adds_is_named_built_upon_and_never_overwritten(thrice):
+    """The account says what is wrong, history whose doing it is; nobody takes the row away but a person."""
+    found = table(thrice, "silver.orders")
+    row = found.scan().to_arrow().slice(0, 1)
+    found.append(row.set_column(0, row.schema.field(0), pa.array([NOBODYS], row.schema.field(0).type)))
+    thrice.change()
+    thrice.project.recover()
+    audit = thrice.project.run("audit", "--deep", "--json")
+    assert (audit.code, "1 bronze rows with more than one verdict" in audit.out) == (5, True)
+    assert thrice.project.run("maintain", "compact").code == 0
+    told = json.loads(thrice.project.run("history", "silver.orders", "--json").out)
+    assert [one["step"] for one in told] == ["maintain", "refine", "another tool", "refine", "refine", "refine"]
+    assert table(thrice, "silver.orders").scan(f"id = {NOBODYS}").to_arrow().num_rows == 1
+    assert thrice.project.run("run", "--full-refresh").code == 0
+    thrice.check()
 
 
 def test_after_a_rollback_of_all_tables_the_same_rows_are_read_again(thrice):

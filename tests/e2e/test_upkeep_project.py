@@ -1,8 +1,11 @@
 """Upkeep as a user meets it: runs do it themselves, status shows the debt, history and `--as-of` show the past."""
 
+from pathlib import Path
+
 import pytest
 
 from e2e.command import good, headgate
+from headgate import Project
 
 HEAD = "order_id,ordered_at,customer,amount,status,updated_at\n"
 COUNT = "select count(*) n from silver.orders"
@@ -122,3 +125,28 @@ def test_snapshots_expire_by_age_when_asked(project):
     ):
         answer = headgate("maintain", *arguments, project=project)
         assert (answer.code, said in answer.err) == (2, True)
+
+
+@pytest.mark.parametrize("table", ["bronze.orders", "silver.orders", "quarantine.orders", "ledger.orders"])
+def test_who_needs_a_file_that_somebody_removed_stops_by_its_name(project, table):
+    """Nothing is overwritten, and when the file is back all goes on."""
+    line = "1,2026-11-01 09:12:00,ada@example.com,19.99,paid,2026-11-09 07:00:00\n"
+    (project / "data" / "orders_9.csv").write_text(HEAD + line + "2,never,x,1,paid,2026-11-09 07:00:00\n")
+    good("run", project=project)
+    with Project.open(project) as opened:
+        lost = Path(opened.lake.cut().table(table).files()[0].path)
+    lost.rename(lost.with_suffix(".away"))
+    (told,) = [one["missing_files"] for one in good("status", project=project)["tables"] if one["table"] == table]
+    assert told == [str(lost)]
+    commands = [("query", f"select sum(_hg_offset) from {table}"), ("audit", "--deep")]
+    if table == "bronze.orders":
+        commands.append(("run", "--full-refresh"))
+    if table == "silver.orders":
+        (project / "data" / "orders_10.csv").write_text(HEAD + line.replace("-09 ", "-10 "))
+        commands.append(("run",))
+    for command in commands:
+        answer = headgate(*command, project=project)
+        assert (answer.code, f"a data file is gone: {lost}" in answer.err) == (3, True), answer.err
+    lost.with_suffix(".away").rename(lost)
+    good("run", project=project)
+    assert good("audit", "--deep", project=project)[0]["state"] == "balanced"

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from headgate.engines.duckdb.compact import rewrite
 from headgate.engines.duckdb.connection import Settings
-from headgate.engines.duckdb.files import disk_errors
+from headgate.engines.duckdb.files import disk_errors, missing_files
 from headgate.engines.duckdb.history import Indexes
 from headgate.engines.duckdb.idle import Idle
 from headgate.engines.duckdb.models import derive, describe
@@ -29,12 +29,12 @@ class DuckDBEngine:
 
     def refine(self, job: RefineJob) -> Refined:
         """See the port. DefectError when the account of rows does not balance."""
-        with disk_errors(job.outputs["silver"].folder):
+        with disk_errors(job.outputs["silver"].folder), missing_files():
             return refine(self.settings, job, self._indexes, self._idle)
 
     def derive(self, sql: str, tables: Mapping[str, TableView], output: Output) -> Sequence[str]:
         """See the port. FixInputError with line and column for a mistake in the model."""
-        with disk_errors(output.folder):
+        with disk_errors(output.folder), missing_files():
             return derive(self.settings, sql, tables, output)
 
     def describe(self, sql: str, tables: Mapping[str, TableView]) -> pa.Schema:
@@ -43,7 +43,8 @@ class DuckDBEngine:
 
     def query(self, sql: str, tables: Mapping[str, TableView]) -> pa.RecordBatchReader:
         """See the port. FixInputError for anything but a reading statement."""
-        return query(self.settings, sql, tables)
+        with missing_files():
+            return query(self.settings, sql, tables)
 
     def references(self, sql: str) -> Sequence[str]:
         """See the port."""

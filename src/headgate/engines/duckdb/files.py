@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pyarrow.fs
 import pyarrow.parquet as pq
 
-from headgate.errors import FixInputError
+from headgate.errors import FixInputError, StoreUnavailable
 from headgate.ports.engine import Output
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -39,6 +41,24 @@ def disk_errors(folder: str) -> Iterator[None]:
             raise
         message = f"no space left to write data files: {cause.strerror or cause}"
         raise FixInputError(message, where=folder, hint="free space and run again", stage="refine") from cause
+
+
+@contextmanager
+def missing_files() -> Iterator[None]:
+    """A data file that is not there is told by its name (StoreUnavailable): it was cleaned away since this look at the
+    tables, or somebody lost it."""
+    try:
+        yield
+    except (FileNotFoundError, duckdb.IOException) as cause:
+        pattern = r"local file '(.+?)'" if isinstance(cause, FileNotFoundError) else r'No files found .* "(.+?)"'
+        found = re.search(pattern, str(cause))
+        if found is None:
+            raise
+        raise StoreUnavailable(
+            f"a data file is gone: {found[1]}",
+            hint="try again; headgate status names files that stay missing: bring them back, or roll the table back to "
+            "a snapshot without them",
+        ) from cause
 
 
 def locate(path: str) -> tuple[pyarrow.fs.FileSystem | None, str]:
