@@ -17,6 +17,7 @@ import topic_drop
 from under_test import COLUMNS, UnderTest
 
 HERE = Path(__file__).parent
+MESSAGES = int(os.environ.get("HEADGATE_MESSAGES") or 120)  # before each kill of a run that reads a topic
 
 
 class FilesCase:
@@ -57,8 +58,22 @@ class KafkaCase(FilesCase):
     def __init__(self, folder: Path, rng: random.Random, broker) -> None:
         self.drop = topic_drop.TopicDrop(broker, rng)
         server = f"  - {{server: bus, type: kafka, host: '{broker.bootstrap}', format: json}}"
-        read = f"{{topic: {self.drop.topic}, batch_bytes: 4000}}"
+        read = f"{{topic: {self.drop.topic}, batch_bytes: {33 * MESSAGES}}}"
         self.project = UnderTest(folder, server, read=read).write()
+
+    def change(self) -> None:
+        self.drop.drop(lines=MESSAGES // 2, files=2)
+
+    def finish(self) -> None:
+        """Also: what the killed ones left behind is no more than so much, and goes with one command."""
+        super().finish()
+        left = self.project.leftovers()
+        print(f"{len(self.drop.lines)} messages; {left} files were left behind")
+        self.project.strict_upkeep()
+        for _ in range(2):  # what was published once is only noted the first time
+            assert self.project.run("maintain", "clean").code == 0
+        assert self.project.leftovers() == 0
+        self.check()
 
 
 class PostgresCase:

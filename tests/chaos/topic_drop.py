@@ -6,7 +6,7 @@ import random
 
 from file_drop import EPOCH, FileDrop
 
-PARTITIONS = 3
+PARTITIONS = 12
 
 
 class TopicDrop(FileDrop):

@@ -134,6 +134,12 @@ class UnderTest:
         assert done.code == 0, done.err[-3000:]
         return path.read_text().splitlines() if path.exists() else []
 
+    def leftovers(self) -> int:
+        """Files in the lake's folder that no table names."""
+        done = self.run("status", "--json")
+        assert done.code == 0, done.err[-3000:]
+        return sum(one["unnamed_files"] for one in json.loads(done.out)["tables"])
+
     def audit(self) -> list[dict]:
         """What the product itself says about its account."""
         done = self.run("audit", "--deep", "--json")
