@@ -11,15 +11,25 @@ from collections import Counter
 import pytest
 from under_test import finish, kill
 
+from conftest import KILLS
+
 LOST = {0, 3, 5}  # nothing left to do, somebody was faster, stopped to protect data
 
 
-def test_of_two_runs_at_once_one_wins(case, rng):
+@pytest.fixture(params=["files", "postgres", "kafka"])
+def case(request):
+    """Each source in turn."""
+    return request.getfixturevalue(request.param)
+
+
+@pytest.mark.timeout(300 + 20 * KILLS)
+def test_of_several_runs_at_once_one_wins(case, rng, kills):
+    """Two at once; at full size (200 kills) 100 times two to eight."""
     ends = []
-    for _ in range(3):
+    for _ in range(max(3, kills // 2) if kills > 10 else 3):
         case.change()
         started = time.monotonic()
-        both = [case.project.begin("run") for _ in range(2)]
+        both = [case.project.begin("run") for _ in range(rng.randrange(2, 9) if kills > 10 else 2)]
         done = [finish(process, started) for process in both]
         codes = [one.code for one in done]
         assert 0 in codes or set(codes) <= {3, 5}, [one.err[-1000:] for one in done]

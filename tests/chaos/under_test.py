@@ -93,7 +93,9 @@ class UnderTest:
         """The same, and each run does some."""
         self.strict_upkeep(", fan: 2, share: 1")
 
-    def begin(self, *command: str, env: dict[str, str] | None = None, limits=None) -> subprocess.Popen:
+    def begin(
+        self, *command: str, env: dict[str, str] | None = None, limits=None, stderr=subprocess.PIPE
+    ) -> subprocess.Popen:
         """Start a command in a process group of its own."""
         more = {**self.env, **(env or {})}
         through_launcher = (
@@ -104,7 +106,7 @@ class UnderTest:
             [sys.executable, *program, *command, "-p", str(self.folder)],
             env={**os.environ, **more},
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=stderr,
             text=True,
             start_new_session=True,
             preexec_fn=limits,
