@@ -43,6 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _go_on(arguments: argparse.Namespace) -> int:
     """Run until somebody says stop."""
+    from headgate.runtime.alerts import watching
     from headgate.runtime.continuous import Conductor
     from headgate.runtime.live import Pulse
     from headgate.runtime.observe import Meter
@@ -60,6 +61,8 @@ def _go_on(arguments: argparse.Namespace) -> int:
         stack.callback(progress.close)
         _show_metrics(stack, conductor, project.settings.metrics, arguments.metrics_port)
         stack.enter_context(Pulse(conductor, project.settings.state / "live", project.folder.name))
+        if (watchman := watching(conductor)) is not None:
+            stack.enter_context(watchman)
         record = conductor.conduct(asked, accept_quarantine=arguments.accept_quarantine)
     if arguments.json:
         show.document(record.as_dict())

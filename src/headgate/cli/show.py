@@ -95,6 +95,8 @@ def _sentence(event: str, facts: Mapping[str, Any]) -> str:
             return "stopping: what has come is published and judged"
         case "retry":
             return f"{facts['step']} {facts['dataset']}: {facts['code']}: {facts['error']}; trying again"
+        case "alert":
+            return f"alert: {facts['text']}"
         case _:
             return ""
 

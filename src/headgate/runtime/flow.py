@@ -102,6 +102,11 @@ class Flow:
             self.changed.notify_all()
         self._window.append((time.monotonic(), judged))
 
+    def oldest_s(self, now: float) -> float:
+        """How long the oldest row that this process has landed waits for silver, from its source's clock on."""
+        with self.changed:
+            return max((now - at for landing in self._landings for at, _ in landing.came), default=0.0)
+
     def _shown(self, landing: _Landing) -> bool:
         """Whether silver is past this micro-batch in every partition that it touched."""
         return all(self._reached.get(partition, 0) >= stop for partition, stop in landing.offsets.items())

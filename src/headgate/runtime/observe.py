@@ -43,6 +43,7 @@ METRICS: Mapping[str, Metric] = {
         COUNTER, "Errors after which a step was tried again.", ("dataset", "step", "code")
     ),
     "headgate_gold_held": Metric(GAUGE, "1 while an error budget keeps gold closed.", ("dataset",)),
+    "headgate_alert_raised": Metric(GAUGE, "1 while a declared limit is passed.", ("dataset", "alert")),
     "headgate_model_rows": Metric(GAUGE, "Rows of a gold model when it was last built.", ("model",)),
     "headgate_served_rows_total": Metric(COUNTER, "Rows sent to a target outside of the lake.", ("outlet",)),
     "headgate_table_rows": Metric(GAUGE, "Rows of a table.", ("table",)),

@@ -117,6 +117,30 @@ class MetricsSettings:
     host: str = "127.0.0.1"
 
 
+LIMITS = ("lag_rows", "freshness_s", "quarantine_share", "no_data_s")
+
+
+@dataclass(frozen=True, slots=True)
+class AlertSettings:
+    """Limits of a run that goes on, and who is told when one is passed.
+
+    `limits` are for every dataset, `datasets` those that one has beside or above them (None: no such limit). They are
+    looked at each `every_s`. `log` is a file below the project's folder, `webhook` an address, `command` a program with
+    its arguments; `${VAR}` are not yet resolved.
+    """
+
+    limits: Mapping[str, float | None] = field(default_factory=dict)
+    datasets: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
+    every_s: float = 5.0
+    log: str | None = ".headgate/alerts.ndjson"
+    webhook: str | None = field(default=None, repr=False)
+    command: Sequence[str] = field(default=(), repr=False)
+
+    def of(self, dataset: str) -> dict[str, float]:
+        """The limits of one dataset."""
+        return {n: most for n, most in {**self.limits, **self.datasets.get(dataset, {})}.items() if most is not None}
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """The whole file. `state` is the folder for run records and caches."""
@@ -129,16 +153,19 @@ class Settings:
     serve: Sequence[Route] = ()
     continuous: ContinuousSettings = ContinuousSettings()
     metrics: MetricsSettings = MetricsSettings()
+    alerts: AlertSettings = AlertSettings()
     upkeep: UpkeepSettings = UpkeepSettings()
     state: Path = Path(".headgate")
 
 
 _KEYS = {
-    "": ("lake", "engine", "engine_options", "datasets", "serve", "continuous", "metrics", "upkeep"),
+    "": ("lake", "engine", "engine_options", "datasets", "serve", "continuous", "metrics", "alerts", "upkeep"),
     "continuous": tuple(f.name for f in fields(ContinuousSettings)),
     "metrics": tuple(f.name for f in fields(MetricsSettings)),
     "lake": ("catalog", "warehouse"),
-    "dataset": ("server", "read", "transport"),
+    "alerts": (*LIMITS, "every_s", "log", "webhook", "command"),
+    "limits": LIMITS,
+    "dataset": ("server", "read", "transport", "alerts"),
     "upkeep": tuple(f.name for f in fields(UpkeepSettings)),
     "engine_options": ("threads", "memory_limit"),
 }
@@ -176,9 +203,43 @@ def load(folder: Path) -> Settings:
         serve=_routes(reader, value.get("serve") or []),
         continuous=reader.continuous(value.get("continuous") or {}),
         metrics=reader.metrics(value.get("metrics") or {}),
+        alerts=_alerts(reader, value.get("alerts") or {}, value.get("datasets") or {}),
         upkeep=_upkeep(reader, value.get("upkeep") or {}),
         state=folder / ".headgate",
     )
+
+
+def _alerts(reader: _Reader, value: Any, datasets: Mapping[str, Any]) -> AlertSettings:
+    """The section `alerts`, and what datasets have of it."""
+    given = reader.mapping(("alerts",), value, "alerts")
+    limits = _limits(reader, ("alerts",), given)
+    own = {}
+    for name, one in datasets.items():
+        path = ("datasets", name, "alerts")
+        own[name] = _limits(reader, path, reader.mapping(path, (one or {}).get("alerts") or {}, "limits"))
+    rest = {name: one for name, one in given.items() if name not in LIMITS}
+    if not _positive(rest.get("every_s", 5.0)):
+        raise reader.wrong(("alerts", "every_s"), "every_s must be a number of seconds", "every_s: 5")
+    for name in ("log", "webhook"):
+        if not isinstance(rest.get(name, ""), str | None):
+            raise reader.wrong(("alerts", name), f"{name} must be a text", "webhook: ${ALERT_URL}")
+    command = rest.get("command") or []
+    if not isinstance(command, list) or not all(isinstance(part, str) for part in command):
+        raise reader.wrong(("alerts", "command"), "command must be a list of texts", "command: [bin/page-somebody]")
+    return AlertSettings(limits, own, **rest)
+
+
+def _limits(reader: _Reader, path: tuple[Any, ...], given: Mapping[str, Any]) -> dict[str, float | None]:
+    limits = {name: given[name] for name in LIMITS if name in given}
+    for name, most in limits.items():
+        if most is not None and not (_positive(most) and (name != "quarantine_share" or most < 1)):
+            example = "quarantine_share: 0.05" if name == "quarantine_share" else f"{name}: 60"
+            raise reader.wrong((*path, name), f"{name} is {most!r}", example)
+    return limits
+
+
+def _positive(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1e15
 
 
 def _transport(reader: _Reader, path: tuple[Any, ...], value: Any) -> TransportSettings | None:
