@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from threading import BoundedSemaphore, Event
@@ -18,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from headgate import crash
-from headgate.errors import FixInputError
+from headgate.errors import CommitConflict, FixInputError, StalePosition
 from headgate.ports.batch import TIMESTAMP, Batch, Position
 from headgate.ports.source import Acknowledges, Follows, Peeks, Source, Tells
 from headgate.runtime.flow import Flow
@@ -75,7 +76,7 @@ class Lander:
         self._position = Position.start()
         self._came: list[tuple[float, int]] = []
         self._offsets: dict[str, int] = {}
-        self._lag_due = 0.0
+        self._lag_due, self._lag = 0.0, 0
         self._polls = 1
         self._ended = False
         flow.landing = True
@@ -88,6 +89,8 @@ class Lander:
 
     def turn(self) -> None:
         """One publication; or a wait: for silver to catch up, or for the source."""
+        if self._lag or self.flow.full:
+            self._measure_lag()
         if self.flow.wait(lambda: not self.flow.full or self.stop.is_set(), WAIT_S) and not self.stop.is_set():
             batches = self._incoming()
             if batches.more(wait=not self._follows()):
@@ -97,6 +100,7 @@ class Lander:
 
     def reset(self) -> None:
         """Hang up."""
+        self._forget_lag()
         batches, self._batches = self._batches, None
         source, self._source = self._source, None
         try:
@@ -107,11 +111,12 @@ class Lander:
                 source.close()
 
     def _end(self) -> None:
-        """Keep an end that came without rows, then hang up."""
+        """Keep an end that came without rows, then hang up. When others are faster it is looked through again later."""
         self._ended = True
         try:
             if self._batches is not None and self._spec is not None:
-                self._keep_end(self._batches, self._spec)
+                with suppress(CommitConflict, StalePosition):
+                    self._keep_end(self._batches, self._spec)
         finally:
             self.reset()
             with self.flow.changed:
@@ -174,10 +179,18 @@ class Lander:
             return
         self._lag_due = now + LOOK_S
         ends: Mapping[str, int] = source.tell().get("ends", {})
+        self._lag = 0
         for partition, stop in self._offsets.items():
             if (end := ends.get(partition.rpartition("/")[2])) is not None:
                 behind = max(end - stop, 0)
+                self._lag += behind
                 self.flow.meter.set("headgate_source_lag_rows", behind, dataset=self.subject, partition=partition)
+
+    def _forget_lag(self) -> None:
+        """The partitions may be another's now."""
+        for partition in self._offsets:
+            self.flow.meter.set("headgate_source_lag_rows", 0, dataset=self.subject, partition=partition)
+        self._offsets, self._lag = {}, 0
 
     def _took(self, begun: float, group: Landed) -> None:
         came, self._came = self._came, []
@@ -192,6 +205,7 @@ class Lander:
         if self._spec is not None:
             self._keep_end(batches, self._spec)
         self._batches = None
+        self._forget_lag()
         if not self._follows():
             self.stop.wait(self.flow.settings.poll_ms * self._polls / 1000)
             self._polls = min(self._polls * 2, SLOWEST_POLL)
