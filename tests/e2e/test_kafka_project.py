@@ -8,6 +8,7 @@ import pytest
 from e2e.command import good, headgate
 from rigs.going import Going
 from rigs.kafka import until
+from rigs.kafka_topics import visible
 
 CONTRACT = """\
 apiVersion: v3.2.0
@@ -121,16 +122,60 @@ def test_poison_goes_to_quarantine_with_its_bytes_and_a_reason_and_the_rest_goes
     balanced(project)
 
 
+def test_a_message_that_is_too_large_is_kept_whole_and_not_looked_into_until_it_may_be(broker, made):
+    topic = broker.topic()
+    large = event(1, "y" * 2_000)
+    broker.produce(topic, [event(0), large, event(2)])
+    project = made(topic, read="max_message_bytes: 1000")
+    (events,) = good("run", "--accept-quarantine", project=project)["datasets"]
+    assert (events["verdicts"]["accepted"], events["verdicts"]["quarantined"]) == (2, 1)
+    (row,) = good("query", "select decode(raw) as raw, reasons[1].value as why from quarantine.events", project=project)
+    assert (row["raw"].encode(), row["why"]) == (large, f"{len(large):,} bytes, more than max_message_bytes: 1,000")
+    made(topic)
+    good("quarantine", "replay", project=project)
+    assert balanced(project)["silver"] == 3
+    answer = headgate("run", project=made(topic, read="max_message_bytes: many"))
+    assert (answer.code, "max_message_bytes: 'many' is not a number" in answer.err) == (2, True)
+
+
 @pytest.mark.slow
 def test_a_message_of_a_hundred_megabytes_lands_whole(broker, made):
     topic = broker.topic(max_message_bytes=150_000_000)
     big = b'{"id": 1, "text": "' + "é".encode() * 50_000_000 + b'"}'
     broker.produce(topic, [event(0), big, event(2)])
-    project = made(topic)
-    (events,) = good("run", project=project)["datasets"]
-    assert events["verdicts"]["accepted"] == 3
+    record = good("run", "--accept-quarantine", project=made(topic), process=True)
+    assert record["datasets"][0]["verdicts"]["quarantined"] == 1
+    assert record["peak_rss_mib"] < 1024
+    project = made(topic, read="max_message_bytes: 150000000")
+    assert good("quarantine", "replay", project=project)
     (row,) = good("query", "select max(strlen(text)) as n from silver.events", project=project)
     assert row["n"] == 100_000_000
+    balanced(project)
+
+
+def test_a_dead_letter_has_the_key_the_headers_and_the_place_of_the_message(broker, made):
+    topic, dead = broker.topic(2), f"dead-{broker.topic()}"
+    own = [("trace", b"\xff\x00"), ("trace", b"2"), ("empty", None)]
+    broker.produce(topic, [b"{oh no", event(1)], 1, key=b"\xfekey", headers=own)
+    broker.produce(topic, [b'{"id": "x"}'], 1)
+    project = made(topic)
+    entry = f"kafka: '{broker.bootstrap}', tables: [quarantine.events], mode: append"
+    (project / "headgate.yaml").write_text(f"serve:\n  - {{{entry}, topic: {dead}}}\n")
+    good("run", "--accept-quarantine", project=project)
+    first, second = sorted(visible(broker.bootstrap, dead), key=lambda m: m.value(), reverse=True)
+    assert (first.value(), second.value()) == (b"{oh no", b'{"id": "x"}')
+    assert first.headers()[:-1] == own
+    told = [json.loads(dict(one.headers())["headgate"]) for one in (first, second)]
+    assert [(one["partition"], one["offset"]) for one in told] == [(f"{topic}/1", 0), (f"{topic}/1", 2)]
+    assert [one["key"] for one in told] == ["/mtleQ==", None]
+    assert [h["name"] for h in told[0]["headers"]] == ["trace", "trace", "empty"]
+    (row, _) = good("query", "select hex(_hg_key) as k, len(_hg_headers) as n from quarantine.events order by _hg_offset",
+        project=project)  # fmt: skip
+    assert row == {"k": "FE6B6579", "n": 3}
+    other = f"kafka: '{broker.bootstrap}', name: again, tables: [quarantine.events], mode: append, key: [_hg_key]"
+    (project / "headgate.yaml").write_text(f"serve:\n  - {{{other}, topic: {dead}-2}}\n")
+    good("run", project=project)
+    assert {m.key() for m in visible(broker.bootstrap, f"{dead}-2")} == {b"\xfekey", None}
     balanced(project)
 
 

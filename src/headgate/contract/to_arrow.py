@@ -13,6 +13,7 @@ PARTITION = "_hg_partition"
 OFFSET = "_hg_offset"
 VERSION = "_hg_version"
 INGESTED_AT = "_hg_ingested_at"
+MESSAGE_KEY, HEADERS = "_hg_key", "_hg_headers"
 VALID_FROM, VALID_TO, IS_CURRENT = "valid_from", "valid_to", "is_current"
 VALIDITY = (VALID_FROM, VALID_TO, IS_CURRENT)
 DOC = b"doc"
@@ -103,8 +104,8 @@ def _coordinates() -> list[pa.Field[Any]]:
     ]
 
 
-def quarantine_schema() -> pa.Schema:
-    """Rows that broke the contract: whole, with every reason."""
+def quarantine_schema(*, messages: bool = False) -> pa.Schema:
+    """Rows that broke the contract: whole, with every reason; of `messages` also what is beside their values."""
     reason = pa.struct([
         _documented("rule", pa.string(), "Rule that the row broke.", required=False),
         _documented("field", pa.string(), "Field that the rule is about.", required=False),
@@ -118,7 +119,19 @@ def quarantine_schema() -> pa.Schema:
         _documented("contract_version", pa.string(), "Version of the contract that judged.", required=True),
         _documented("run_id", pa.string(), "The run that judged.", required=True),
         _documented("quarantined_at", _INSTANT, "When it was judged.", required=True),
+        *(_beside_the_value() if messages else ()),
     ])  # fmt: skip
+
+
+def _beside_the_value() -> list[pa.Field[Any]]:
+    header = pa.struct([
+        _documented("name", pa.string(), "Of the header; one may come twice.", required=False),
+        _documented("value", pa.binary(), "Of the header.", required=False),
+    ])  # fmt: skip
+    return [
+        _documented(MESSAGE_KEY, pa.binary(), "The message's key.", required=False),
+        _documented(HEADERS, pa.list_(pa.field("element", header)), "The message's headers, in order.", required=False),
+    ]
 
 
 def ledger_schema(dataset: Dataset) -> pa.Schema:

@@ -6,6 +6,7 @@ One row is one message:
   those; nothing at all when the row was removed (a tombstone)
 - **key**: the values of the table's key as text, several as a JSON array; none without a key
 - **header `headgate`**: a JSON object with `schema` (a fingerprint) and Headgate's columns, without their prefix
+- **other headers**, before that: those that the row's own message came with
 
 The schema behind a fingerprint travels once, beside the messages: `describe` and `understand` are its two ends.
 """
@@ -24,7 +25,7 @@ import pyarrow as pa
 from headgate.contract.sql_names import literal, quote
 from headgate.errors import FixInputError
 from headgate.formats.exact_json import object_sql, read, shape, written
-from headgate.ports.batch import OFFSET, PARTITION, PREFIX, RAW, REMOVED
+from headgate.ports.batch import HEADERS, OFFSET, PARTITION, PREFIX, RAW, REMOVED
 
 HEADER = "headgate"
 ORIGIN_PARTITION = "_hg_origin_partition"
@@ -84,11 +85,12 @@ class Form:
 
 @dataclass(frozen=True, slots=True)
 class Messages:
-    """Keys, values and headers of some rows, in their order."""
+    """Keys, values and headers of some rows, in their order; `others` are the headers that they came with, if any."""
 
     keys: list[bytes | None]
     values: list[bytes | None]
     headers: list[bytes]
+    others: list[list[tuple[str, bytes | None]]] | None = None
 
 
 class Encoder:
@@ -117,7 +119,11 @@ class Encoder:
             found = self._connection.sql(select).to_arrow_table()
         finally:
             self._connection.unregister("hg_rows")
-        return Messages(found["k"].to_pylist(), found["v"].to_pylist(), found["h"].to_pylist())
+        others = None
+        if HEADERS in self.form.schema.names:
+            came: Any = rows.column(HEADERS).to_pylist()
+            others = [[(h["name"], h["value"]) for h in one or () if h["name"] is not None] for one in came]
+        return Messages(found["k"].to_pylist(), found["v"].to_pylist(), found["h"].to_pylist(), others)
 
     def close(self) -> None:
         """Give back memory."""

@@ -12,7 +12,6 @@ from headgate.contract.model import Dataset, Severity
 from headgate.contract.parse import read_dataset
 from headgate.contract.to_sql import fails, quote
 from headgate.errors import BreakingChangeError
-from headgate.ports.batch import VERSION
 from headgate.ports.engine import VERDICTS
 from headgate.ports.store import Cut, TableSpec, TableView
 from headgate.runtime.loop import new_run, nodes_of
@@ -95,7 +94,7 @@ def _impact(project: Workspace, dataset: Dataset, cut: Cut, nodes: Mapping[str, 
     if silver is None or bronze is None:
         return impact
     impact["changes"] = _changes(silver, dataset)
-    wanted = specs(dataset, versioned=VERSION in bronze.schema.names)
+    wanted = specs(dataset, bronze.schema)
     refusal = _refusal(project, wanted.values())
     _judge_stored(project, dataset, silver, wanted["silver"].schema, impact)
     if refusal:

@@ -142,7 +142,22 @@ def registries(datasets: Sequence[Dataset], settings: Settings, env: Mapping[str
     return found
 
 
-def open_engine(settings: Settings, schema_registries: Mapping[str, str]) -> Engine:
+def largest(datasets: Sequence[Dataset], settings: Settings) -> dict[str, int]:
+    """How large a message may be that is looked into, for each dataset that says so. What is no number is refused where
+    the source is opened."""
+    found = {}
+    for dataset in datasets:
+        mine = settings.datasets.get(dataset.name)
+        given = (mine.read if mine else {}).get("max_message_bytes")
+        given = given or (dataset.servers[0].options.get("max_message_bytes") if dataset.servers else None)
+        if given is not None and str(given).isdecimal():
+            found[dataset.name] = int(given)
+    return found
+
+
+def open_engine(
+    settings: Settings, schema_registries: Mapping[str, str], largest_messages: Mapping[str, int]
+) -> Engine:
     """The project's engine."""
     module = importlib.import_module(f"headgate.engines.{settings.engine}")
     places: dict[str, Any] = {
@@ -151,5 +166,7 @@ def open_engine(settings: Settings, schema_registries: Mapping[str, str]) -> Eng
     }
     if schema_registries:
         places |= {"schema_directory": str(settings.state / "schemas"), "registries": schema_registries}
+    if largest_messages:
+        places["largest"] = largest_messages
     engine: Engine = module.open_engine({**settings.engine_options, **places})
     return engine

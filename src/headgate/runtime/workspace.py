@@ -110,9 +110,10 @@ class Workspace:
     @cached_property
     def engine(self) -> Engine:
         """What judges and computes."""
-        from headgate.runtime.wire import open_engine, registries
+        from headgate.runtime.wire import largest, open_engine, registries
 
-        return open_engine(self.settings, registries(self.datasets, self.settings, self.env))
+        limits = largest(self.datasets, self.settings)
+        return open_engine(self.settings, registries(self.datasets, self.settings, self.env), limits)
 
     def connect(self, dataset: Dataset) -> Source:
         """The dataset's source. Close it."""

@@ -113,9 +113,9 @@ class CarriedSource:
         found: list[bytes] = []
         for number, pairs in enumerate(lists.to_pylist()):
             ours = [pair["value"] for pair in pairs or () if pair["name"] == HEADER]
-            if len(ours) != 1 or ours[0] is None:
+            if not ours or ours[-1] is None:  # what the row came with stands before it
                 raise self._foreign(messages.slice(number, 1))
-            found.append(ours[0])
+            found.append(ours[-1])
         return pa.array(found, pa.binary())
 
     def _decoded(

@@ -30,7 +30,7 @@ class Settings:
     of a run that goes on share the topic under this name, and progress is told to it after each commit; `member`: this
     worker's lasting name in it; `session_s`: how long it may be silent before its partitions go to others. `wait_s`:
     how long a broker may be silent before a run says that it is unavailable. `batch_bytes`: about how much to hand on
-    at once.
+    at once. `max_message_bytes`: larger messages land whole and go to quarantine, nobody looks into them.
     """
 
     topic: str
@@ -44,6 +44,7 @@ class Settings:
     session_s: float = 45.0
     wait_s: float = 60.0
     batch_bytes: int = 1 << 23
+    max_message_bytes: int = 1 << 24
 
     @property
     def start_ms(self) -> int | None:
@@ -88,13 +89,13 @@ def _value(name: str, value: Any, where: str) -> Any:
     try:
         if name in {"wait_s", "session_s"}:
             typed: Any = float(value)
-        elif name == "batch_bytes":
+        elif name in {"batch_bytes", "max_message_bytes"}:
             typed = int(value)
         else:
             typed = str(value)
     except (TypeError, ValueError) as cause:
         raise FixInputError(f"{name}: {value!r} is not a number", where=where) from cause
-    if name in {"wait_s", "session_s", "batch_bytes"} and not 0 < typed < 1 << 40:
+    if name in {"wait_s", "session_s", "batch_bytes", "max_message_bytes"} and not 0 < typed < 1 << 40:
         raise FixInputError(f"{name}: {value!r} must be greater than 0", where=where)
     if name in _CHOICES and typed not in _CHOICES[name]:
         raise FixInputError(f"{name}: {value!r} is not known", where=where, hint=f"one of: {', '.join(_CHOICES[name])}")

@@ -16,7 +16,7 @@ from headgate.contract.model import Dataset
 from headgate.contract.to_arrow import Layout, ledger_schema, quarantine_schema, silver_layout, silver_schema
 from headgate.contract.write import dataset_text
 from headgate.errors import BudgetExceeded, CommitConflict, StopError
-from headgate.ports.batch import OFFSET, PARTITION, VERSION, Position
+from headgate.ports.batch import KEY, OFFSET, PARTITION, VERSION, Position
 from headgate.ports.engine import QUARANTINED, VERDICTS, Engine, Output, Refined, RefineJob, Span
 from headgate.ports.store import Cut, FileInfo, Lake, Publication, TableSpec, TableView
 from headgate.steps.land import bronze_name, offset_fact
@@ -153,7 +153,7 @@ def _exist(dataset: Dataset, lake: Lake) -> int:
     if bronze is None or cut.table(f"silver.{dataset.name}") is not None:
         return 0
     with lake.publication("refine") as publication:
-        for spec in specs(dataset, versioned=VERSION in bronze.schema.names).values():
+        for spec in specs(dataset, bronze.schema).values():
             publication.ensure(spec)
         publication.commit()
     return 1
@@ -252,8 +252,7 @@ class Step:
         if bronze is None:  # the callers have looked
             raise KeyError(bronze_name(dataset))
         self.bronze = bronze
-        versioned = VERSION in bronze.schema.names
-        self.specs = specs(dataset, versioned=versioned)
+        self.specs = specs(dataset, bronze.schema)
         make = publication.replace if fresh else publication.ensure
         self.views = {layer: make(spec) for layer, spec in self.specs.items()}
         self.before: dict[str, TableView | None] = {layer: cut.table(self.specs[layer].name) for layer in LAYERS}
@@ -346,13 +345,13 @@ class Step:
         return max((f.sequence for f in self.bronze.files(after_sequence=seen)), default=seen)
 
 
-def specs(dataset: Dataset, *, versioned: bool) -> dict[str, TableSpec]:
-    """How silver, quarantine and ledger of a dataset should be."""
+def specs(dataset: Dataset, bronze: pa.Schema) -> dict[str, TableSpec]:
+    """How silver, quarantine and ledger of a dataset should be, after a bronze of this schema."""
     layout: Layout = silver_layout(dataset)
     return {
         "silver": TableSpec(
             name=f"silver.{dataset.name}",
-            schema=silver_schema(dataset, version_column=versioned),
+            schema=silver_schema(dataset, version_column=VERSION in bronze.names),
             partition=layout.partition,
             sort=layout.sort,
             key=layout.key,
@@ -361,7 +360,7 @@ def specs(dataset: Dataset, *, versioned: bool) -> dict[str, TableSpec]:
         ),
         "quarantine": TableSpec(
             name=f"quarantine.{dataset.name}",
-            schema=quarantine_schema(),
+            schema=quarantine_schema(messages=KEY in bronze.names),
             comment=f"Rows of {dataset.name} that break the contract, whole, with every reason.",
         ),
         "ledger": TableSpec(

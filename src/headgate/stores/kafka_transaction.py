@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 from headgate import crash
@@ -141,10 +142,11 @@ class Writer:
         messages = encoder.encode(rows)
         produce, name = self._producer.produce, self.topic.name
         partition = self.topic.partitions[0] if self.settings.ordered else -1
-        for key, value, header in zip(messages.keys, messages.values, messages.headers, strict=True):
+        others: Any = messages.others or repeat(())
+        for key, value, header, came in zip(messages.keys, messages.values, messages.headers, others, strict=False):
             while True:
                 try:
-                    produce(name, value, key, partition, None, None, 0, [(HEADER, header)])
+                    produce(name, value, key, partition, None, None, 0, [*came, (HEADER, header)])
                 except BufferError:
                     self._producer.poll(0.01)
                 else:

@@ -25,7 +25,7 @@ class Settings:
     `threads` is the number of cores to keep busy, 0 means all. `temp_directory` is where held rows and spilled
     data go, by default the system's. `cache_directory` is where indexes of silver's keys are kept between runs; without
     one they live in memory. `registries` are addresses of schema registries by dataset, `schema_directory` is where
-    their schemas are kept.
+    their schemas are kept. `largest` is by dataset how many bytes a message may have that is looked into.
     """
 
     memory_limit: str = "2GB"
@@ -34,6 +34,7 @@ class Settings:
     cache_directory: str = ""
     schema_directory: str = ""
     registries: Mapping[str, str] = field(default_factory=dict, repr=False, hash=False, metadata={"secret": True})
+    largest: Mapping[str, int] = field(default_factory=dict, hash=False)
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Settings:
@@ -51,6 +52,7 @@ class Settings:
             cache_directory=str(given.get("cache_directory") or ""),
             schema_directory=str(given.get("schema_directory") or ""),
             registries=dict(given.get("registries") or {}),
+            largest=dict(given.get("largest") or {}),
         )
         if settings.memory_bytes < 64 * 2**20:
             raise FixInputError("engine setting memory_limit is below 64MiB", stage="validate")

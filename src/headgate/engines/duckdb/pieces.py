@@ -147,6 +147,20 @@ def read_piece(piece: Piece, job: RefineJob, wanted: dict[str, np.ndarray] | Non
     return pick(table, _inside(table, job.spans, wanted))
 
 
+def read_beside(pieces: Sequence[Piece], offsets: pa.ChunkedArray[Any]) -> pa.Table:
+    """Coordinates, keys and headers of messages with these offsets: what `read_piece` leaves unread."""
+    names = [PARTITION, OFFSET, KEY, HEADERS]
+    wanted: Any = compute.unique(offsets)
+    found = []
+    for piece in pieces:
+        with open_parquet(piece.path) as file:
+            there = set(file.schema_arrow.names)
+            groups = list(piece.row_groups)
+            rows = file.read_row_groups(groups, columns=[n for n in names if n in there], use_threads=False)
+        found.append(rows.filter(compute.is_in(rows[OFFSET], wanted)))
+    return pa.concat_tables(found, promote_options="default")
+
+
 def _inside(table: pa.Table, spans: Sequence[Span], wanted: dict[str, np.ndarray] | None) -> np.ndarray:
     offsets = table[OFFSET].to_numpy()
     keep = np.zeros(table.num_rows, bool)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -21,7 +22,34 @@ from headgate.ports.batch import FORMAT, ORIGINAL, RAW
 _MOST_BYTES = 2**26  # of JSON in one Arrow array
 _FORMATS = pa.array(list(KINDS))
 
+MOST_UNKNOWN = 200  # schema numbers that the registry turns out not to have, at once; and so many more each second:
+UNKNOWN_PER_S = 20.0
+
+_FLOOD = f"more than {MOST_UNKNOWN} others are not in the registry; to ask again: headgate quarantine replay"
+
 _Convert = Callable[[bytes], bytes]
+
+
+class Patience:
+    """How many more numbers this process asks registries for that they do not have."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._left, self._at = float(MOST_UNKNOWN), clock()
+
+    def left(self) -> bool:
+        """Whether another may be asked for."""
+        now = self._clock()
+        self._left = min(float(MOST_UNKNOWN), self._left + (now - self._at) * UNKNOWN_PER_S)
+        self._at = now
+        return self._left >= 1
+
+    def lose(self) -> None:
+        """One more was asked for in vain."""
+        self._left -= 1
+
+
+_PATIENCE = Patience()
 
 
 def is_registered(table: pa.Table) -> bool:
@@ -30,7 +58,11 @@ def is_registered(table: pa.Table) -> bool:
 
 
 class RegisteredDecoder:
-    """Decodes pieces of one dataset. A schema is fetched and made ready once."""
+    """Decodes pieces of one dataset. A schema is asked for once, also one that the registry does not have.
+
+    Numbers of many messages come first: of a flood of numbers out of nowhere only some are asked for, up to a rate, and
+    messages of the others are refused.
+    """
 
     def __init__(self, settings: Settings, dataset: Dataset, json: JsonDecoder) -> None:
         self._settings, self._dataset, self._json = settings, dataset, json
@@ -55,6 +87,7 @@ class RegisteredDecoder:
 
     def _texts(self, table: pa.Table, wrong: dict[int, str]) -> pa.ChunkedArray[Any]:
         """Every row as JSON; what is wrong with the others stands in `wrong`."""
+        self._get_ready(table)
         chunks, texts, size = [], [], 0
         rows: Any = zip(table[RAW].to_pylist(), table[FORMAT].to_pylist(), strict=True)
         for number, (message, text_format) in enumerate(rows):
@@ -71,6 +104,20 @@ class RegisteredDecoder:
                 texts, size = [], 0
         return pa.chunked_array([*chunks, pa.array(texts, pa.binary())], pa.binary())
 
+    def _get_ready(self, table: pa.Table) -> None:
+        """Ask for the schemas of these messages, those of many messages first."""
+        heads = pa.table({"format": table[FORMAT], "head": compute.binary_slice(table[RAW], 0, HEAD)})
+        counted = (
+            heads.group_by(["format", "head"]).aggregate([([], "count_all")]).sort_by([("count_all", "descending")])
+        )
+        for one in counted.to_pylist():
+            head, text_format = one["head"], one["format"]
+            if head is None or len(head) < HEAD or head[0] or text_format not in KINDS:
+                continue
+            key = (text_format, number_of(head))
+            if key not in self._made and _PATIENCE.left():
+                self._made[key] = self._make(*key)
+
     def _why(self, message: bytes, text_format: str, problem: ValueError) -> str:
         known = len(message) >= HEAD and self._made.get((text_format, int.from_bytes(message[1:HEAD], "big")))
         if message[:1] != b"\0" or not callable(known):
@@ -78,10 +125,7 @@ class RegisteredDecoder:
         return f"no {text_format} message of schema {int.from_bytes(message[1:HEAD], 'big')}: {problem}"
 
     def _converter(self, text_format: str, number: int) -> _Convert:
-        key = (text_format, number)
-        if key not in self._made:
-            self._made[key] = self._make(text_format, number)
-        made = self._made[key]
+        made = self._made.get((text_format, number), f"schema {number} was not asked for: {_FLOOD}")
         if not isinstance(made, str):
             return made
         raise ValueError(made)
@@ -90,6 +134,7 @@ class RegisteredDecoder:
         """What makes JSON of messages of a schema, or why nothing can."""
         schema = self._asked().schema(number)
         if schema is None:
+            _PATIENCE.lose()
             return f"schema {number} is not in the registry"
         if schema.kind != KINDS[text_format]:
             return f"schema {number} is {schema.kind}, not {KINDS[text_format]}"

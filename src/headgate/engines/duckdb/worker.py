@@ -17,20 +17,22 @@ from headgate.contract.to_arrow import IS_CURRENT, VALID_FROM, VALID_TO
 from headgate.engines.duckdb.arrays import Array, compute, distinct, pick, take, whole
 from headgate.engines.duckdb.connection import Settings, connect
 from headgate.engines.duckdb.csv_lines import CsvDecoder
-from headgate.engines.duckdb.decoded import Decoded
+from headgate.engines.duckdb.decoded import Decoded, joined, no_records
 from headgate.engines.duckdb.history import index_layout, wanted_columns
 from headgate.engines.duckdb.json_lines import JsonDecoder
 from headgate.engines.duckdb.judgement import CONTENT, DELETES, KEY, key_columns
 from headgate.engines.duckdb.output import TableWriter, Written
-from headgate.engines.duckdb.pieces import Piece, partition_counts, read_piece, wanted_offsets
+from headgate.engines.duckdb.pieces import Piece, partition_counts, read_beside, read_piece, wanted_offsets
 from headgate.engines.duckdb.registered import RegisteredDecoder, is_registered
 from headgate.engines.duckdb.rewrite import hash_sum
 from headgate.engines.duckdb.typed import TypedDecoder
 from headgate.errors import FixInputError
-from headgate.ports.batch import HEADER, OFFSET, PARTITION, RAW, VERSION
+from headgate.ports.batch import HEADER, HEADERS, HEADERS_TYPE, OFFSET, PARTITION, RAW, VERSION
+from headgate.ports.batch import KEY as MESSAGE_KEY
 from headgate.ports.engine import RefineJob
 
 MOST_WORKERS = 1024
+LARGEST_MESSAGE = 1 << 24  # bytes; the default of max_message_bytes
 CAREFUL_ROWS = 20_000  # rows that may wait for careful reading
 HOLD_SHARE = 4  # a quarter of the memory limit may be held rows; the rest of them waits on disk
 PIECE, AT = "_hg_piece", "_hg_at"  # where a job row is held
@@ -96,6 +98,7 @@ class Worker:
         self._silver = TableWriter(job.outputs["silver"], index_layout(self.settings, job))
         self._quarantine = TableWriter(job.outputs["quarantine"])
         self._rests = 0
+        self._seen: list[Piece] = []  # since rows were read with care last
         self._accepted: Counter[str] = Counter()
         self._checksum = 0
 
@@ -109,8 +112,9 @@ class Worker:
 
     def decode(self, piece: Piece) -> PieceReport:
         """Decode and judge one piece. Refused rows are written, keyed rows held, others written too."""
+        self._seen.append(piece)
         table = read_piece(piece, self.job, self._wanted)
-        report = self._take(piece.number, self._judged(lambda: self._decode(table)))
+        report = self._take(piece.number, self._judged(lambda: self._decode(table)), [piece])
         report.read = dict(partition_counts(table))
         return report
 
@@ -119,9 +123,11 @@ class Worker:
         if self._json_decoder is None or self._json_decoder.waiting < least:
             return None
         self._rests += 1
-        return self._take(-self._rests * MOST_WORKERS - self.number, self._judged(self._json_decoder.careful_rest))
+        pieces, self._seen = self._seen, []
+        number = -self._rests * MOST_WORKERS - self.number
+        return self._take(number, self._judged(self._json_decoder.careful_rest), pieces)
 
-    def _take(self, number: int, decoded: Decoded) -> PieceReport:
+    def _take(self, number: int, decoded: Decoded, pieces: Sequence[Piece]) -> PieceReport:
         report = PieceReport(
             number,
             {},
@@ -130,7 +136,7 @@ class Worker:
             decoded.warnings,
             decoded.dropped,
         )
-        self._refuse(decoded.refused)
+        self._refuse(decoded.refused, pieces)
         if self.key:
             self._describe_keys(report, decoded)
             self._hold(number, decoded)
@@ -185,6 +191,18 @@ class Worker:
             ) from cause
 
     def _decode(self, table: pa.Table) -> Decoded:
+        """Each row's verdict; a message that is too large is refused without a look into it."""
+        if RAW not in table.column_names or MESSAGE_KEY not in self.job.bronze_schema.names:
+            return self._looked_into(table)
+        most = self.settings.largest.get(self.job.dataset.name, LARGEST_MESSAGE)
+        sizes = compute.fill_null(compute.binary_length(table[RAW]), 0).to_numpy()
+        if not (large := sizes > most).any():
+            return self._looked_into(table)
+        decoded = self._looked_into(pick(table, ~large))
+        wrong = {int(n): f"{sizes[n]:,} bytes, more than max_message_bytes: {most:,}" for n in np.flatnonzero(large)}
+        return joined([decoded, no_records(decoded, table, wrong)])
+
+    def _looked_into(self, table: pa.Table) -> Decoded:
         if RAW not in table.column_names:
             return self._typed.decode(table)
         if HEADER in table.column_names:
@@ -199,7 +217,7 @@ class Worker:
             self._registered = RegisteredDecoder(self.settings, self.job.dataset, self._json_decoder)
         return self._registered.decode(table)
 
-    def _refuse(self, refused: pa.Table) -> None:
+    def _refuse(self, refused: pa.Table, pieces: Sequence[Piece]) -> None:
         count = refused.num_rows
         if not count:
             return
@@ -209,7 +227,25 @@ class Worker:
         )
         whole = whole.append_column("run_id", pa.repeat(pa.scalar(job.run_id, pa.string()), count))
         at = pa.scalar(job.judged_at_us, pa.timestamp("us", "UTC"))
-        self._quarantine.write(whole.append_column("quarantined_at", pa.repeat(at, count)))
+        whole = whole.append_column("quarantined_at", pa.repeat(at, count))
+        messages = HEADERS in self._quarantine.schema.names
+        self._quarantine.write(self._with_message(whole, pieces) if messages else whole)
+
+    def _with_message(self, refused: pa.Table, pieces: Sequence[Piece]) -> pa.Table:
+        """With the messages' keys and headers, which nobody has needed so far."""
+        beside = read_beside(pieces, refused[OFFSET])
+        for name, of in ((MESSAGE_KEY, pa.binary()), (HEADERS, HEADERS_TYPE)):
+            if name not in beside.column_names:  # bronze of before it was read so
+                beside = beside.append_column(name, pa.nulls(beside.num_rows, of))
+        self.connection.register("hg_refused", refused)
+        self.connection.register("hg_beside", beside)
+        try:
+            sql = f"SELECT * FROM hg_refused LEFT JOIN hg_beside USING ({PARTITION}, {OFFSET})"
+            found: pa.Table = self.connection.sql(sql).to_arrow_table()
+            return found
+        finally:
+            self.connection.unregister("hg_refused")
+            self.connection.unregister("hg_beside")
 
     def _describe_keys(self, report: PieceReport, decoded: Decoded) -> None:
         """What the parent needs to find rivals of these rows."""
