@@ -2,11 +2,13 @@
 
 import json
 import shutil
+import time
 from pathlib import Path
 
 import pytest
 
 from e2e.command import good, headgate
+from rigs.registry_front import Front
 from rigs.schema_registry import Registry
 
 fastavro = pytest.importorskip("fastavro")
@@ -291,3 +293,40 @@ def test_an_address_of_something_else_and_none_at_all_end_with_a_hint(broker, ma
     done = headgate("run", project=project)
     assert done.code == 2
     assert "needs a schema registry" in done.out + done.err
+
+
+def test_a_flood_of_unknown_schemas_is_asked_about_once_each_and_only_up_to_a_rate(broker, made, schema_registry):
+    from headgate.engines.duckdb.registered import MOST_UNKNOWN, UNKNOWN_PER_S
+
+    topic = broker.topic()
+    numbers = [schema_registry.register(f"{topic}-value", json.dumps(one)) for one in (V1, V2)]
+    fine = [avro(numbers[n % 2], (V1, V2)[n % 2], **order(n)) for n in range(40)]
+    flood = [framed(10**9 + n, b"\2") for n in range(3_000)] + [framed(10**8, b"\2")] * 3_000
+    broker.produce(topic, [*flood, *fine])
+    with Front(schema_registry.url) as front:
+        project = made(topic, "avro", front.url)
+        begun = time.monotonic()
+        (orders,) = good("run", "--accept-quarantine", project=project)["datasets"]
+        took_s = time.monotonic() - begun
+    assert {k: n for k, n in orders["verdicts"].items() if n} == {"accepted": 40, "quarantined": 6_000}
+    assert max(front.asked.values()) == 1
+    assert {f"/schemas/ids/{number}" for number in (*numbers, 10**8)} <= front.asked.keys()
+    assert len(front.asked) <= 2 + MOST_UNKNOWN + took_s * UNKNOWN_PER_S
+    whys = {one["why"] for one in quarantined(project)}
+    assert f"schema {10**8} is not in the registry" in whys
+    assert len([why for why in whys if "was not asked for" in why]) == 6_000 - 3_000 - len(front.asked) + 3
+    balanced(project)
+
+
+@pytest.mark.slow
+def test_a_registry_that_answers_a_byte_at_a_time_is_given_up_in_time(broker, made, schema_registry):
+    topic = broker.topic()
+    number = schema_registry.register(f"{topic}-value", json.dumps(V1))
+    broker.produce(topic, [avro(number, V1, **order(1))])
+    with Front(schema_registry.url, drip_s=0.1) as front:
+        project = made(topic, "avro", front.url)
+        begun = time.monotonic()
+        answer = headgate("run", project=project)
+    assert (answer.code, "schema registry does not answer" in answer.err) == (3, True)
+    assert time.monotonic() - begun < 60
+    assert front.asked == {f"/schemas/ids/{number}": 3}

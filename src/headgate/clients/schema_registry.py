@@ -21,9 +21,11 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 from headgate.errors import FixInputError, MissingSecretError, SourceUnavailable
 
 TRIES = 3
-TIMEOUT_S = 10.0
+TIMEOUT_S = 10.0  # for a whole answer, however it drips in
+MOST_BYTES = 1 << 24  # of an answer
 _PAUSE_S = 0.5  # before the second try; then twice as long
-_UNKNOWN = 40403  # the registry's own code; any other 404 says that there is no registry at this address
+_UNKNOWN = (40401, 40402, 40403)  # the registry's own codes for a subject, a version, a number that it does not have;
+# any other 404 says that there is no registry at this address
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +70,22 @@ class Registry:
         """
         if (kept := self._kept(number)) is not None:
             return kept
-        told = self._ask(f"/schemas/ids/{number}")
+        schema = self._whole(self._ask(f"/schemas/ids/{number}"))
+        if schema is not None:
+            self._keep(number, schema)
+        return schema
+
+    def latest(self, subject: str) -> Schema | None:
+        """The newest schema of a subject, or None when there is none of that name. Raises as `schema`."""
+        return self._whole(self._ask(f"/subjects/{quote(subject, safe='')}/versions/latest"))
+
+    def _whole(self, told: Any) -> Schema | None:
+        """A schema with all that it refers to."""
         if told is None:
             return None
         references: dict[str, str] = {}
         self._follow(told, references)
-        schema = Schema(str(told.get("schemaType") or "AVRO"), str(told["schema"]), tuple(references.items()))
-        self._keep(number, schema)
-        return schema
+        return Schema(str(told.get("schemaType") or "AVRO"), str(told["schema"]), tuple(references.items()))
 
     def _follow(self, told: Any, found: dict[str, str]) -> None:
         for one in told.get("references") or ():
@@ -97,9 +107,9 @@ class Registry:
             try:
                 asked = Request(self.shown + path, headers=self._headers)  # noqa: S310 - http or https, see above
                 with self._opener.open(asked, timeout=TIMEOUT_S) as answer:
-                    told = json.load(answer)
+                    told = json.loads(_all_of(answer))
             except HTTPError as problem:
-                if problem.code == 404 and _code(problem) == _UNKNOWN:
+                if problem.code == 404 and _code(problem) in _UNKNOWN:
                     return None
                 if problem.code < 500 and problem.code not in {408, 429}:
                     raise self._refused(problem.code) from None
@@ -158,9 +168,24 @@ class Registry:
         return os.path.join(self._folder, f"{number}.json")
 
 
+def _all_of(answer: Any) -> bytes:
+    """All of an answer. TimeoutError when it drips in too slowly, ValueError when it is larger than any schema."""
+    end, parts, size = time.monotonic() + TIMEOUT_S, [], 0
+    while part := answer.read1(1 << 16):
+        parts.append(part)
+        size += len(part)
+        if size > MOST_BYTES:
+            raise ValueError("too large")
+        if time.monotonic() > end:
+            raise TimeoutError
+    if getattr(answer, "length", None):
+        raise ConnectionError("cut off")
+    return b"".join(parts)
+
+
 def _code(problem: HTTPError) -> Any:
     try:
-        told = json.load(problem)
+        told = json.loads(_all_of(problem))
     except (ValueError, OSError):
         return None
     return told.get("error_code") if isinstance(told, dict) else None

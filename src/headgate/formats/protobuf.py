@@ -51,6 +51,11 @@ def to_json(schema: str, references: Sequence[tuple[str, str]]) -> Callable[[byt
     return convert
 
 
+def first_type(schema: str, references: Sequence[tuple[str, str]]) -> Any:
+    """The descriptor of the schema's first message type. ValueError as `to_json`."""
+    return _type_at(_compiled(schema, references), (0,))
+
+
 def _compiled(schema: str, references: Sequence[tuple[str, str]]) -> Any:
     """The schema's file, as Protobuf's own compiler understands it."""
     from google.protobuf import descriptor_pb2, descriptor_pool

@@ -62,8 +62,10 @@ def _from_kafka(url: str) -> str:
 
     place, _, asked = url.removeprefix("kafka://").partition("?")
     host, _, topic = place.partition("/")
-    if "@" in host or "password" in asked:
-        raise FixInputError("a password in the URL can be seen by others", hint="write the contract by hand")
+    if "@" in unquote(place) or "password" in asked or "@" in unquote(asked):
+        raise FixInputError(
+            "a password in the URL can be seen by others", hint="registry=${VARIABLE}, or write the contract by hand"
+        )
     if not host or not topic:
         raise FixInputError("which topic?", where=url, hint="kafka://HOST:PORT/TOPIC; headgate topic list")
     topic = unquote(topic)
