@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import socket
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headgate.errors import FixInputError, HeadgateError
@@ -115,7 +118,8 @@ def serve_one(project: Workspace, one: Outlet, run: Run) -> dict[str, Any]:
     mode, spec = _as(project, one, view)
     sink = open_sink(one.route, spec, mode, project.env, project.folder)
     try:
-        return asdict(serve(view, spec, mode, sink, project.engine, run, hold=_holder(project, one)))
+        hold, owner = _holder(project, one), owner_of(project.folder)
+        return asdict(serve(view, spec, mode, sink, project.engine, run, hold=hold, owner=owner))
     finally:
         sink.close()
 
@@ -127,6 +131,13 @@ def _holder(project: Workspace, one: Outlet) -> Hold | None:
     if not isinstance(project.lake, Keeps):
         return None
     return partial(project.lake.hold, one.id, one.table, keep_s=project.settings.upkeep.hold_hours * 3600)
+
+
+def owner_of(folder: Path) -> str:
+    """Names a project to others: its folder's name and host, and what tells equal names apart."""
+    place = folder.resolve()
+    apart = hashlib.sha256(f"{socket.gethostname()}:{place}".encode()).hexdigest()[:8]
+    return f"{place.name}@{socket.gethostname()} ({apart})"
 
 
 def _as(project: Workspace, one: Outlet, view: TableView) -> tuple[str, TableSpec]:

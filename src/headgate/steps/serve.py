@@ -28,6 +28,7 @@ from headgate.steps.run import Run
 APPEND, UPSERT, REPLACE = "append", "upsert", "replace"
 MODES = (APPEND, UPSERT, REPLACE)
 DEFAULT_MODES = {"bronze": APPEND, "gold": REPLACE, "headgate": APPEND}  # of a layer; upsert elsewhere
+OWNER = "owner"  # beside the snapshot in a served table's position: the project that serves it
 _ADDED, _GONE = "hg.added", "hg.gone"
 Hold = Callable[[Collection[int]], None]
 
@@ -76,9 +77,9 @@ def token(view: TableView) -> str:
     return f"{view.table_id}/{view.snapshot_id or ''}/{view.version or ''}"
 
 
-def position_of(view: TableView) -> Position:
+def position_of(view: TableView, owner: str = "") -> Position:
     """Where a sink stands that holds the table as it is."""
-    return Position({view.name: token(view)})
+    return Position({view.name: token(view), **({OWNER: owner} if owner else {})})
 
 
 def stands_at(view: TableView, at: Position) -> set[int]:
@@ -93,7 +94,15 @@ def changed(view: TableView, at: Position) -> bool:
 
 
 def serve(
-    view: TableView, spec: TableSpec, mode: str, sink: Sink, engine: Engine, run: Run, *, hold: Hold | None = None
+    view: TableView,
+    spec: TableSpec,
+    mode: str,
+    sink: Sink,
+    engine: Engine,
+    run: Run,
+    *,
+    hold: Hold | None = None,
+    owner: str = "",
 ) -> Served:
     """Bring the sink to the table's present state, in one transaction of the sink.
 
@@ -102,10 +111,12 @@ def serve(
     why. Raises what the sink raises; the rows of the lake are never touched.
 
     `hold` is told which snapshots the sink may stand at, so that expiry lets them be: before its transaction the old
-    and the new one, after it the new one.
+    and the new one, after it the new one. `owner` names the project: what another one serves from a lake of its own is
+    refused.
     """
     done = Served(view.name, mode)
     start = sink.position(view.name)
+    _refuse_anothers(view, start, owner)
     hold = hold if hold is not None and mode != REPLACE else _hold_nothing
     if not changed(view, start):
         hold(stands_at(view, start))
@@ -113,7 +124,7 @@ def serve(
     hold(stands_at(view, start) | stands_at(view, position_of(view)))
     found = _Changes(view, spec, mode, start.tokens.get(view.name))
     done.whole = found.whole
-    batches = _batches(engine, found, start, done, run)
+    batches = _batches(engine, found, start, done, run, owner)
     if found.whole is None:
         done.rows = sink.commit(view.name, batches)
     elif isinstance(sink, Replaces):
@@ -180,7 +191,20 @@ def _sql_name(table: str) -> str:
     return f"{quote(layer)}.{quote(name)}"
 
 
-def _batches(engine: Engine, found: _Changes, start: Position, done: Served, run: Run) -> Iterator[Batch]:
+def _refuse_anothers(view: TableView, at: Position, owner: str) -> None:
+    """A table made anew is its own project's to replace; the table of a lake that somebody else has is not."""
+    held, served = at.tokens.get(OWNER), at.tokens.get(view.name)
+    if not owner or not held or not served or held == owner or served.partition("/")[0] == view.table_id:
+        return
+    raise FixInputError(
+        f"it is served there from another lake, by project {held}",
+        where=view.name,
+        hint="serve it elsewhere (another schema, topic or folder); if that lake is gone, drop the table there",
+        stage="serve",
+    )
+
+
+def _batches(engine: Engine, found: _Changes, start: Position, done: Served, run: Run, owner: str) -> Iterator[Batch]:
     """The rows of the query in the table's own types, then the position behind them all."""
     reader = engine.query(found.sql, found.tables)
     schema = found.view.schema.remove_metadata()
@@ -198,7 +222,7 @@ def _batches(engine: Engine, found: _Changes, start: Position, done: Served, run
         yield Batch(pa.RecordBatch.from_arrays(arrays, schema=schema), start, None)
         run.tell("serve", dataset=done.table, rows=rows)
     nothing = pa.RecordBatch.from_pylist([], schema=schema)
-    yield Batch(nothing, start, position_of(found.view))
+    yield Batch(nothing, start, position_of(found.view, owner))
 
 
 def table_spec(view: TableView, dataset: Dataset | None, comment: str) -> TableSpec | None:
@@ -207,5 +231,5 @@ def table_spec(view: TableView, dataset: Dataset | None, comment: str) -> TableS
 
     layer = view.name.partition(".")[0]
     if dataset is not None and layer in ("silver", "quarantine", "ledger"):
-        return specs(dataset, versioned=False)[layer]
+        return specs(dataset, view.schema)[layer]
     return TableSpec(view.name, view.schema, comment=comment)

@@ -55,6 +55,13 @@ class Settings:
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> Settings:
         """From a project file's entry. FixInputError for a value that makes no sense."""
+        if (mode := options.get("mode", "append")) != "append":
+            raise FixInputError(
+                f"files are only added to, and the mode is {mode}",
+                where="ndjson",
+                hint="mode: append; a table whose rows change or go belongs in postgres or kafka",
+                stage="serve",
+            )
         default, chosen = cls(), {}
         for name in ("roll_rows", "roll_bytes"):
             value = options.get(name, getattr(default, name))

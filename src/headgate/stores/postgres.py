@@ -183,6 +183,13 @@ class PostgresSink:
 
     def _prepare(self, opened: connection, stream: str) -> None:
         with self.target.translated(self.table):
+            if others := self._others(opened, stream):
+                raise FixInputError(
+                    f"{self.table} is where {others[0]} is served",
+                    where=str(self.target),
+                    hint=f"name another `schema` for {stream}",
+                    stage="serve",
+                )
             if self._shaping(opened):
                 opened.rollback()
                 run(
@@ -200,6 +207,15 @@ class PostgresSink:
                     stage="serve",
                 )
             opened.rollback()
+
+    def _others(self, opened: connection, stream: str) -> list[str]:
+        """Other streams whose rows stand in this table."""
+        _, positions = tables.exists(opened, self.place.schema)
+        if not positions or tables.look(opened, self.table) is None:
+            return []
+        sql = f"SELECT DISTINCT stream FROM {self.positions} WHERE stream <> %s ORDER BY stream"
+        rows, _ = run(opened, sql, [stream])
+        return [name for (name,) in rows if (name.partition(".")[2] or name) == self.place.short]
 
     def _shaping(self, opened: connection) -> list[str]:
         """SQL that makes what is missing around the rows."""
