@@ -35,8 +35,8 @@ def database(postgres_server: Server) -> Iterator[Database]:
 
 @pytest.fixture(scope="session")
 def broker() -> Iterator[Broker]:
-    """A real Kafka of one node with a SASL listener beside the plain one, started when the first test wants it."""
-    one = Broker(listeners=("SASL_PLAINTEXT",))
+    """A real Kafka of one node with logins and TLS beside the plain listener, started when the first test wants it."""
+    one = Broker(listeners=("SASL_PLAINTEXT", "SSL", "SASL_SSL"))
     try:
         yield one.start()
     finally:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import signal
+import threading
 
 import pytest
 
 from e2e.command import good
-from rigs.going import Going, account, rows_of
+from rigs.going import Going, account, rows_of, until
 
 CONTRACT = """\
 apiVersion: v3.2.0
@@ -119,3 +120,67 @@ def test_two_workers_share_a_topic_and_one_dies(project, feed):
     good("run", project=project)
     proven(project, feed)
     assert rows_of(project, "silver.events") == feed.good
+
+
+class Onlooker(threading.Thread):
+    """Another member of the group, which tells how often the group gives it something or takes it away."""
+
+    def __init__(self, broker, topic, group):
+        from confluent_kafka import Consumer
+
+        super().__init__(daemon=True)
+        own = {
+            "group.id": group,
+            "group.instance.id": "onlooker",
+            "partition.assignment.strategy": "cooperative-sticky",
+        }
+        self.client = Consumer({"bootstrap.servers": broker.bootstrap, "log_level": 0, **own})
+        self.moves, self.mine, self.quit = 0, set(), threading.Event()
+        self.client.subscribe([topic], on_assign=self.given, on_revoke=self.taken, on_lost=self.taken)
+        self.start()
+
+    def given(self, client, partitions):
+        client.incremental_assign(partitions)
+        self.mine |= {one.partition for one in partitions}
+        self.moves += 1
+
+    def taken(self, client, partitions):
+        client.incremental_unassign(partitions)
+        self.mine -= {one.partition for one in partitions}
+        self.moves += 1
+
+    def run(self):
+        while not self.quit.is_set():
+            self.client.poll(0.05)
+        self.client.close()
+
+
+@pytest.mark.parametrize("member", ["member: a, ", ""])
+def test_a_lasting_member_that_is_back_in_time_moves_nobody(project, broker, member):
+    """Killed and started again within the session; without a lasting name the group shares out anew."""
+    topic = broker.topic(4)
+    feed = Feed(broker, topic, 4)
+    (project / "contracts" / "events.odcs.yaml").write_text(CONTRACT.format(host=broker.bootstrap, topic=topic))
+    read = f"{{{member}group: {topic}-{len(member)}, session_s: {30 if member else 6}}}"
+    (project / "headgate.yaml").write_text(f"continuous: {{batch_ms: 100}}\ndatasets: {{events: {{read: {read}}}}}\n")
+    with Going(project) as going:
+        feed.send(400)
+        going.until_rows("bronze.events", 400)
+        onlooker = Onlooker(broker, topic, f"{topic}-{len(member)}")
+        until(lambda: len(onlooker.mine) == 2, "half of the partitions are the onlooker's")
+        feed.send(400)
+        going.until_rows("bronze.events", 600)
+        going.send(signal.SIGKILL)
+        going.end()
+    before = onlooker.moves
+    with Going(project, said="again.err") as going:
+        feed.send(400)
+        if member:
+            going.until_rows("bronze.events", 800)
+            assert rows_of(project, "bronze.events") == 800, "the other half is the onlooker's"
+        else:
+            until(lambda: onlooker.moves > before, "the group shares out anew")
+        assert going.stop() == 0, going.said
+    assert (onlooker.moves == before) is bool(member)
+    onlooker.quit.set()
+    onlooker.join()

@@ -1,7 +1,9 @@
 """A real Kafka for tests: started, broken, thrown away. The cluster itself is the examples' (`examples/broker`).
 
 The plain listener takes anybody as an administrator. `Broker(listeners=("SASL_PLAINTEXT",))` adds one where users
-`reader` and `nobody` log in (password: the name and `-secret`), each with no right that `allow` did not give.
+`reader` and `nobody` log in (password: the name and `-secret`), each with no right that `allow` did not give. `SSL` and
+`SASL_SSL` have a certificate for 127.0.0.1 by the authority at `broker.authority`; with SASL by PLAIN, or by
+SCRAM-SHA-512 after `scram`.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "examples" / "broker"))
 
 from broker import BrokerError, Cluster, Node  # noqa: E402, F401
+from rigs import certificates  # noqa: E402
 
 _NUMBER = count(1)
 WAIT_S = 30.0
@@ -63,7 +66,12 @@ class Broker:
             logins = "".join(f' user_{user}="{user}-secret"' for user in USERS)
             module = "org.apache.kafka.common.security.plain.PlainLoginModule"
             settings[f"listener.name.{name.lower()}.plain.sasl.jaas.config"] = f"{module} required{logins};"
-            settings["sasl.enabled.mechanisms"] = "PLAIN"
+            settings["sasl.enabled.mechanisms"] = "PLAIN,SCRAM-SHA-512"
+            scram = "org.apache.kafka.common.security.scram.ScramLoginModule"
+            settings[f"listener.name.{name.lower()}.scram-sha-512.sasl.jaas.config"] = f"{scram} required;"
+        if any("SSL" in name for name in listeners):
+            self.authority, server = certificates.made(self.folder)
+            settings |= {"ssl.keystore.type": "PEM", "ssl.keystore.location": str(server)}
         self.cluster = Cluster(self.folder, nodes, properties=settings, listeners=listeners)
 
     @property
@@ -224,6 +232,14 @@ class Broker:
         ]  # fmt: skip
         for future in self.admin().create_acls(asked).values():
             future.result(WAIT_S)
+
+    def scram(self, user: str) -> None:
+        """Lets a user log in by SCRAM-SHA-512, with the password that PLAIN takes too."""
+        from confluent_kafka.admin import ScramCredentialInfo, ScramMechanism, UserScramCredentialUpsertion
+
+        info = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096)
+        asked = UserScramCredentialUpsertion(user, info, f"{user}-secret".encode())
+        self.admin().alter_user_scram_credentials([asked])[user].result(WAIT_S)
 
     def _settled(self, topic: str, partitions: int) -> None:
         def led() -> bool:

@@ -191,7 +191,7 @@ class Topic:
         return SourceUnavailable(
             f"Kafka did not answer for {wait_s:g} s",
             where=self._where,
-            hint=f"is a broker running at {self.address}?",
+            hint=f"is a broker running at {self.address}, and does security.protocol fit it?",
             stage="extract",
         )
 
