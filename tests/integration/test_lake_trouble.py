@@ -100,6 +100,26 @@ def test_a_commit_that_did_not_land_is_settled_as_refused_and_leaves_nothing(lak
     assert small.offsets(lake) == [0, 1, 2]
 
 
+@pytest.mark.parametrize("commits", [6, pytest.param(100, marks=pytest.mark.slow)])
+def test_of_many_lost_answers_no_row_is_doubled_and_no_named_file_removed(lake, commits):
+    """Every other commit had landed. What is tried again is what the table says is missing."""
+    sound, landed = lake.pointers.database, 0
+    for number in range(commits):
+        at = small.where(lake)
+        lake.pointers.database = FailingDatabase(lake, lands=number % 2 == 0)
+        try:
+            small.publish(lake, at, 3)
+            landed += 1
+        except StoreUnavailable:
+            assert number % 2
+        lake.pointers.database = sound
+    assert landed == (commits + 1) // 2
+    assert small.offsets(lake) == list(range(2 + 3 * landed))
+    paths = [info.path for info in lake.cut().table(TABLE).files()]
+    assert len(paths) == len(set(paths))
+    assert all(os.path.exists(path) for path in paths)
+
+
 @pytest.mark.parametrize("lands", [True, False])
 def test_an_outcome_that_cannot_be_looked_up_is_unknown_and_nothing_is_deleted(lake, lands):
     before = small.files_under(lake)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from compose_spec import PyCompose
 
 FILE = Path(__file__).resolve().parents[3] / "examples" / "compose" / "kafka.yaml"
 SERVICES = yaml.safe_load(FILE.read_text())["services"]
@@ -16,6 +17,14 @@ def addresses(service: dict, setting: str) -> dict[str, str]:
     given = service.get("environment", {}).get(setting)
     given = given or next(one.removeprefix(setting) for one in service["command"] if one.startswith(setting))
     return dict(one.split("://") for one in given.split(","))
+
+
+def test_the_file_is_one_by_the_specification_and_a_slip_in_it_would_be_seen():
+    text = FILE.read_text()
+    assert set(PyCompose.from_yaml(text).service_names()) == SERVICES.keys()
+    for right, wrong in (("healthcheck:", "healthchek:"), ("interval: 5s", "interval: soon")):
+        with pytest.raises(ValueError, match="services.kafka"):
+            PyCompose.from_yaml(text.replace(right, wrong, 1))
 
 
 @pytest.mark.parametrize("name", BROKERS)
