@@ -30,7 +30,7 @@ bench: $(STAMP)         ## speed against the limit and the peers; HOP=name for o
 	@$(BIN)/python -m bench $(HOP)
 
 chaos: $(STAMP)         ## kill -9 at every named point, 200 times a source; then every slow test
-	@HEADGATE_KILLS=200 $(BIN)/python -m pytest tests/chaos
+	@HEADGATE_KILLS=200 HEADGATE_MESSAGES=5000 HEADGATE_STORM_S=600 $(BIN)/python -m pytest tests/chaos
 	@$(BIN)/python -m pytest -m slow --ignore tests/chaos
 
 lock: $(STAMP)          ## names, versions and hashes; no addresses

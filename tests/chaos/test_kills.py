@@ -41,7 +41,7 @@ def case(request):
     return request.getfixturevalue(request.param)
 
 
-@pytest.mark.timeout(60 + 30 * KILLS)
+@pytest.mark.timeout(60 + 60 * KILLS)
 def test_kills_lose_and_double_nothing(case, rng, kills):
     hit = kill_again_and_again(case, rng, kills)
     assert hit["not hit"] <= kills / 2, hit

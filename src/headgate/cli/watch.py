@@ -53,7 +53,7 @@ def _lines(found: Sequence[dict[str, Any]]) -> None:
                 f"{at} {told['dataset']}: {rates['landed']:,.0f} rows/s in, {rates['accepted']:,.0f} accepted, "
                 f"{rates['quarantined']:,.0f} quarantined; {told['waiting_rows']:,} waiting; "
                 f"p99 {_seconds(slow)}; {process['rss_mib']:,.0f} MiB, CPU {process['cpu_percent']:.0f} %"
-                f"{' HELD' if told['held'] else ''}{' STALE' if one['stale'] else ''}\n"
+                f"{' HELD' if told['held'] else ''}{_alerts(told)}{' STALE' if one['stale'] else ''}\n"
             )
         for stage, problem in one["problems"].items():
             sys.stdout.write(f"{at} {stage}: {problem}\n")
@@ -112,6 +112,10 @@ def _panel(one: dict[str, Any]) -> RenderableType:
     return Panel(Group(*parts), title=title, title_align="left", subtitle=under, subtitle_align="left", box=box.ROUNDED)
 
 
+def _alerts(told: dict[str, Any]) -> str:
+    return f"  alert: {', '.join(told['alerts'])}" if told["alerts"] else ""
+
+
 def _dataset(told: dict[str, Any]) -> RenderableType:
     """One dataset: what flows, how fast it is seen, what is refused, what is still in the source."""
     from rich.text import Text
@@ -122,7 +126,7 @@ def _dataset(told: dict[str, Any]) -> RenderableType:
     name = Text(told["dataset"], style="bold cyan")
     if told["held"]:
         name.append("  gold is held", "bold red")
-    table.add_row(name, "", "", "")
+    table.add_row(name, "", Text(_alerts(told).strip(), "bold red"), "")
     judged = sum(totals.get(v, 0) for v in ("accepted", "duplicate", "superseded", "quarantined", "dropped"))
     for label, key, style in (
         ("in", "landed", "white"),

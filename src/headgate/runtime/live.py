@@ -116,6 +116,9 @@ class Pulse:
             "rates": rates,
             "waiting_rows": flow.waiting_rows,
             "held": flow.held,
+            "alerts": [
+                limit for limit, raised in meter.by("headgate_alert_raised", "alert", dataset=name).items() if raised
+            ],
             "lag": meter.by("headgate_source_lag_rows", "partition", dataset=name),
             "latency_s": {"p50": latency[0], "p95": latency[1], "p99": latency[2]},
             "reasons": dict(reasons[:TOP_REASONS]),

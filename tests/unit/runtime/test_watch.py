@@ -21,6 +21,7 @@ def sample(**more):
         "rates": {"landed": 5_000, "accepted": 4_900, "quarantined": 100, "bytes": 3e6},
         "waiting_rows": 12,
         "held": False,
+        "alerts": ["lag_rows"],
         "lag": {"events/0": 7, "events/1": 0},
         "latency_s": {"p50": 0.2, "p95": 0.6, "p99": 1.84},
         "reasons": {"amount.type": 600, "[record]": 400},
@@ -46,6 +47,7 @@ def test_rates_latency_lag_reasons_and_memory_are_shown():
         "[record] 400",
         "212 MiB",
         "7.9 : 1",
+        "alert: lag_rows",
         "6.67 %",
     ):
         assert words in text, text
