@@ -72,3 +72,32 @@ def test_one_key_again_and_again_costs_at_most_as_much_again(read):
     assert account["ledger"] == MESSAGES - 1
     print(json.dumps({"clean": round(used, 2), "one key": round(hot, 2)}))
     assert hot <= 2 * used
+
+
+@pytest.mark.slow
+def test_a_flood_of_unknown_schemas_costs_at_most_as_much_again(broker, schema_registry, tmp_path):
+    """Half of the messages name schemas that nobody has, each another."""
+    from e2e.test_schema_registry import CONTRACT, V1, avro, framed, order
+
+    topic = broker.topic()
+    number = schema_registry.register(f"{topic}-value", json.dumps(V1))
+    used = {}
+    for name in ("clean", "flood"):
+        folder, of = tmp_path / name, f"{topic}-{name}"
+        (folder / "contracts").mkdir(parents=True)
+        contract = CONTRACT.format(host=broker.bootstrap, topic=broker.topic(1, of), format="avro")
+        (folder / "contracts" / "orders.odcs.yaml").write_text(contract)
+        read = f"{{read: {{registry: '{schema_registry.url}'}}}}"
+        (folder / "headgate.yaml").write_text(f"datasets: {{orders: {read}}}\n")
+        messages = [avro(number, V1, **order(n)) for n in range(MESSAGES // 2)]
+        bad = name == "flood"
+        messages += [
+            framed(10**9 + n, b"\2") if bad else avro(number, V1, **order(-1 - n)) for n in range(MESSAGES // 2)
+        ]
+        broker.produce(of, messages)
+        before = cpu_s()
+        (orders,) = good("run", "--accept-quarantine", project=folder, process=True)["datasets"]
+        used[name] = cpu_s() - before
+        assert orders["verdicts"]["quarantined"] == (MESSAGES // 2 if bad else 0)
+    print(json.dumps({name: round(seconds, 2) for name, seconds in used.items()}))
+    assert used["flood"] <= 2 * used["clean"]
