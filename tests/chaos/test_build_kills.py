@@ -28,7 +28,7 @@ def test_gold_after_many_kills_is_gold_from_scratch(files, rng, kills):
     for name, sql in MODELS.items():
         (files.project.folder / "models" / f"{name}.sql").write_text(sql + "\n")
     files.project.busy_upkeep()
-    hit = kill_again_and_again(files, rng, kills // 2 if kills > 10 else 3)
+    hit = kill_again_and_again(files, rng, kills // 2 if kills > 10 else 2)
     after = gold(files.project)
     assert files.project.run("run", "--full-refresh").code == 0
     files.check()

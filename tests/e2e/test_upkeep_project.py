@@ -6,9 +6,11 @@ import pytest
 
 from e2e.command import good, headgate
 from headgate import Project
+from headgate.errors import CommitConflict
 
 HEAD = "order_id,ordered_at,customer,amount,status,updated_at\n"
 COUNT = "select count(*) n from silver.orders"
+ROW = "109,2026-11-01 09:12:00,ada@example.com,19.99,paid,2026-11-09 07:00:00\n"
 
 
 @pytest.fixture
@@ -149,4 +151,48 @@ def test_who_needs_a_file_that_somebody_removed_stops_by_its_name(project, table
         assert (answer.code, f"a data file is gone: {lost}" in answer.err) == (3, True), answer.err
     lost.with_suffix(".away").rename(lost)
     good("run", project=project)
+    assert good("audit", "--deep", project=project)[0]["state"] == "balanced"
+
+
+class Slower:
+    """An engine that is overtaken: after its verdicts, before they are published, another merge of the range lands."""
+
+    def __init__(self, engine, overtake):
+        self.engine, self.overtake = engine, overtake
+
+    def __getattr__(self, name):
+        return getattr(self.engine, name)
+
+    def refine(self, job):
+        refined = self.engine.refine(job)
+        self.overtake()
+        return refined
+
+
+@pytest.mark.parametrize("rounds", [1, 99], ids=["once", "always"])
+def test_of_two_merges_of_one_range_one_wins(project, rounds):
+    """The other finds it done when it looks again; one that is overtaken each time stops by name. Neither leaves a file."""
+    (project / "data" / "orders_9.csv").write_text(HEAD + ROW)
+    good("run", "bronze.orders", project=project)
+    landed = []
+
+    def overtake():
+        if len(landed) < rounds:
+            landed.append(good("run", "silver.orders", project=project))
+            if rounds > 1:
+                more = ROW.replace("109", str(200 + len(landed)))
+                (project / "data" / f"orders_{20 + len(landed)}.csv").write_text(HEAD + more)
+                good("run", "bronze.orders", project=project)
+
+    with Project.open(project) as slow:
+        slow.engine = Slower(slow.engine, overtake)
+        if rounds == 1:
+            assert slow.run("silver.orders").datasets[0].read == 0
+        else:
+            with pytest.raises(CommitConflict, match=r"silver\.orders"):
+                slow.run("silver.orders")
+        folders = {p.parent.name for p in (project / ".headgate" / "lake" / "silver").rglob("*.parquet")}
+        assert folders <= {one["id"] for one in slow.lake.publications()}
+    good("run", project=project)
+    assert good("query", COUNT, project=project) == [{"n": 5 if rounds == 1 else 5 + len(landed)}]
     assert good("audit", "--deep", project=project)[0]["state"] == "balanced"
