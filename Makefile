@@ -21,7 +21,7 @@ demo: $(STAMP)          ## the main job, end to end, on this machine: PostgreSQL
 	@$(BIN)/python examples/retail/demo.py $(if $(RETAIL_CSV),--csv "$(RETAIL_CSV)")
 
 test: $(STAMP)          ## every quick test, on real components
-	@$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
+	@$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not slow"
 
 check: $(STAMP)         ## style, types, layers
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports --no-cache

@@ -43,7 +43,7 @@ def validate(arguments: argparse.Namespace) -> int:
 
         if not arguments.paths and (Path(arguments.project) / "headgate.yaml").exists():
             check_routes(Project.open(arguments.project))
-        show.line(f"{len(files)} contracts are valid")
+        show.line("1 contract is valid" if len(files) == 1 else f"{len(files)} contracts are valid")
     return FixInputError.exit_code if errors else 0
 
 

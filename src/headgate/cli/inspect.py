@@ -79,12 +79,13 @@ def audit(arguments: argparse.Namespace) -> int:
     if arguments.json:
         show.document([asdict(a) for a in accounts])
     else:
-        numbers = ["bronze", "retired", "silver", "quarantine", "ledger", "pending"]
+        came = ["bronze", "retired"] if any(a.retired for a in accounts) else ["bronze"]
+        went = ["silver", "quarantine", "ledger", "pending"]
         show.table(
-            "bronze + retired = silver + quarantine + ledger + pending",
-            ["dataset", *numbers, "account"],
-            [[a.dataset, a.bronze, a.retired, a.silver, a.quarantine, a.ledger, a.pending, a.state] for a in accounts],
-            right=numbers,
+            f"{' + '.join(came)} = {' + '.join(went)}",
+            ["dataset", *came, *went, "account"],
+            [[a.dataset, *(getattr(a, name) for name in came + went), a.state] for a in accounts],
+            right=came + went,
         )
         for account in accounts:
             for finding in account.findings:

@@ -39,7 +39,7 @@ def examine(folder: str) -> list[dict[str, str]]:
     except HeadgateError as error:
         return [*found, _row("project", "wrong", _said(error))]
     with project:
-        found.append(_row("project", "good", f"{len(project.datasets)} datasets, {len(project.models)} models"))
+        found.append(_row("project", "good", f"datasets: {len(project.datasets)}, models: {len(project.models)}"))
         found.append(_space(project.folder))
         try:
             cut = project.lake.cut()
