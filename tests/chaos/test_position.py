@@ -77,13 +77,14 @@ def test_after_a_rollback_of_all_tables_the_same_rows_are_read_again(thrice):
 
 
 def test_after_upkeep_and_a_rollback_by_three_the_right_range_is_read_again(files):
-    """Compacted after each run; then all tables go back by three runs, to files that compaction wrote; then history
+    """Compacted after every other run; then all tables go back by three runs, to files that compaction wrote; then history
     is cut to one snapshot, and a branch and a tag of before stay readable."""
     states = []
-    for _ in range(5):
+    for number in range(5):
         files.change()
         files.project.recover()
-        assert files.project.run("maintain", "compact").code == 0
+        if number % 2:
+            assert files.project.run("maintain", "compact").code == 0
         states.append({name: table(files, name).current_snapshot().snapshot_id for name in LAYERS})
     oldest = table(files, "silver.orders")
     rows = oldest.scan(snapshot_id=states[0]["silver.orders"]).to_arrow().num_rows

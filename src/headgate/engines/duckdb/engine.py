@@ -29,12 +29,12 @@ class DuckDBEngine:
 
     def refine(self, job: RefineJob) -> Refined:
         """See the port. DefectError when the account of rows does not balance."""
-        with disk_errors(job.outputs["silver"].folder), missing_files():
+        with disk_errors(job.outputs["silver"].folder, "refine"), missing_files():
             return refine(self.settings, job, self._indexes, self._idle)
 
     def derive(self, sql: str, tables: Mapping[str, TableView], output: Output) -> Sequence[str]:
         """See the port. FixInputError with line and column for a mistake in the model."""
-        with disk_errors(output.folder), missing_files():
+        with disk_errors(output.folder, "derive"), missing_files():
             return derive(self.settings, sql, tables, output)
 
     def describe(self, sql: str, tables: Mapping[str, TableView]) -> pa.Schema:
@@ -52,7 +52,7 @@ class DuckDBEngine:
 
     def rewrite(self, groups: Sequence[Sequence[FileInfo]], output: Output) -> Sequence[Sequence[str]]:
         """See the port (`Rewrites`). DefectError when rows would be lost or doubled."""
-        with disk_errors(output.folder):
+        with disk_errors(output.folder, "maintain"):
             return rewrite(self.settings, groups, output)
 
     def close(self) -> None:

@@ -32,7 +32,7 @@ def open_parquet(path: str) -> Iterator[pq.ParquetFile]:
 
 
 @contextmanager
-def disk_errors(folder: str) -> Iterator[None]:
+def disk_errors(folder: str, stage: str) -> Iterator[None]:
     """A full disk is nothing that a person must report: FixInputError. Any other failure stays what it is."""
     try:
         yield
@@ -40,7 +40,7 @@ def disk_errors(folder: str) -> Iterator[None]:
         if cause.errno not in _NO_SPACE:
             raise
         message = f"no space left to write data files: {cause.strerror or cause}"
-        raise FixInputError(message, where=folder, hint="free space and run again", stage="refine") from cause
+        raise FixInputError(message, where=folder, hint="free space and run again", stage=stage) from cause
 
 
 @contextmanager

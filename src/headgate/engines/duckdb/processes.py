@@ -158,7 +158,7 @@ def _work(connection: Connection) -> None:
             break
         answer: tuple[bool, Any]
         try:
-            with disk_errors("a worker's files"):
+            with disk_errors("a worker's files", "refine"):
                 if verb == "open":
                     worker, result = Worker(*arguments), None
                 elif verb == "decode_rest":
