@@ -32,6 +32,7 @@ ELSEWHERE: dict[str, str] = {
     "kafka: committed": KAFKA,
     "ndjson: files written, not committed": "tests/e2e/test_raw_sink.py",
     "ndjson: committed, files pending": "tests/e2e/test_raw_sink.py",
+    "journal: folded, not committed": "tests/integration/test_lake_journal.py",
     "carry: committed": "tests/e2e/test_transport.py",
     "continuous: landed, not told": "tests/e2e/test_continuous_kafka.py",
 }

@@ -38,6 +38,8 @@ def maintain(arguments: argparse.Namespace) -> int:
         )
     for table, count in kept.expired.items():
         show.line(f"{table}: {count:,} snapshots expired")
+    if kept.folded:
+        show.line(f"journal: {kept.folded:,} old lines folded into others")
     for left in kept.cleaned:
         waiting = f"; {left.waiting_files:,} more ({_mib(left.waiting_bytes)}) are not old enough, or in use"
         show.line(
@@ -90,6 +92,8 @@ def _why(one: Any) -> str:
         return f"{record['files_before']} files became {record['files_after']}, same rows"
     if "retired_silver" in record or "retired_bronze" in record:
         return f"{record.get('retired_silver') or record.get('retired_bronze'):,} rows past their retention"
+    if "folded" in record:
+        return f"{record['folded']:,} older publications together"
     if "expired" in record:
         return f"{record['expired']} snapshots expired"
     if "verdicts" in record:

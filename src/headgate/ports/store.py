@@ -5,7 +5,7 @@ A publication is the only way to change anything: all its tables move together, 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -188,8 +188,8 @@ class Lake(Protocol):
     def publication(self, step: str) -> AbstractContextManager[Publication]:
         """Begin a change. `step` is land, refine, derive, replay or run."""
 
-    def publications(self, limit: int = 100) -> Sequence[Mapping[str, Any]]:
-        """The newest publications' records, newest first: id, step, at, tables, and what was noted."""
+    def publications(self, limit: int | None = 100) -> Sequence[Mapping[str, Any]]:
+        """The newest publications' records, or all, newest first: id, step, at, tables, and what was noted."""
 
     def scan(self, table: TableView, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """Rows of a table as of its cut (small tables, tests, proofs)."""
@@ -265,6 +265,10 @@ class Keeps(Protocol):
         """Remove files that nobody names since at least `keep_s` seconds: never one that a publication under way, or
         one whose outcome is in doubt, may own, and never another table's."""
 
+    def fold(self, keep_s: float, add_up: Callable[[Iterable[Mapping[str, Any]]], Mapping[str, Any]]) -> int:
+        """Make one record of the many that are older than `keep_s` and that no kept snapshot names; how many went.
+        Does nothing while there are few. `add_up` makes one of some of a step and dataset, oldest first."""
+
     def debts(self) -> Sequence[Debt]:
         """What each table drags along."""
 
@@ -276,6 +280,15 @@ class Keeps(Protocol):
 
     def cleaned_ago_s(self) -> float | None:
         """Seconds since the last `clean`; None when there was none."""
+
+
+@runtime_checkable
+class TakesTurns(Protocol):
+    """A lake whose processes can take turns at work that only one of them can land. A courtesy: what lands is decided
+    by the commit."""
+
+    def turn(self, name: str) -> AbstractContextManager[bool]:
+        """Whether this one's turn it is: true for one at a time until the context is left, over all processes."""
 
 
 @runtime_checkable
@@ -296,7 +309,9 @@ class Sink(Protocol):
 
     The module `headgate.stores.<kind>` offers `open_sink(target: str, options: Mapping[str, Any], spec: TableSpec) ->
     Sink`: the target and the options as the project file gives them, every `${VAR}` resolved. The spec is the table
-    that is to be held there. Its `key` tells rows apart; without one the sink only ever adds rows.
+    that is to be held there. Its `key` tells rows apart; without one the sink only ever adds rows. A module may also
+    offer `standing(target: str, options: Mapping[str, Any], table: str) -> Position`, where the stream of that table
+    stands: a run that finds it up to date looks no further.
     """
 
     def position(self, stream: str) -> Position:

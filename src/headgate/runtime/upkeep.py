@@ -14,6 +14,7 @@ from headgate.errors import FixInputError, HeadgateError
 from headgate.ports.store import Cleaned, Expiry, Keeps
 from headgate.runtime.loop import new_run
 from headgate.steps.compact import Compacted, Sizes, compact
+from headgate.steps.records import added_up
 from headgate.steps.retire import Retirement, retire
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class Kept:
     retired: list[Retirement] = field(default_factory=list)
     compacted: list[Compacted] = field(default_factory=list)
     expired: dict[str, int] = field(default_factory=dict)  # table -> snapshots
+    folded: int = 0  # lines of the journal
     cleaned: list[Cleaned] = field(default_factory=list)
     seconds: float = 0.0
     error: dict[str, str | None] | None = None
@@ -45,7 +47,9 @@ class Kept:
     @property
     def moved(self) -> bool:
         """Whether anything was done."""
-        return bool(self.retired or self.compacted or self.expired or any(one.files for one in self.cleaned))
+        return bool(
+            self.retired or self.compacted or self.expired or self.folded or any(one.files for one in self.cleaned)
+        )
 
 
 def maintain(
@@ -78,6 +82,7 @@ def maintain(
     if "expire" in wanted and not dry_run:
         for name in names:
             _expire(project, name, kept, expiry(project.settings.upkeep, older_s))
+        _fold(project, kept)
     if "clean" in wanted:
         cleaned = _keeps(project).clean(project.settings.upkeep.keep_hours * 3600, dry_run=dry_run)
         kept.cleaned = [one for one in cleaned if one.table in names]
@@ -109,6 +114,8 @@ def tend(project: Workspace, ran_s: float) -> Kept:
         ago_s, keep_s = lake.cleaned_ago_s(), settings.keep_hours * 3600
         if (kept.expired or lake.left_behind()) and (ago_s is None or ago_s >= keep_s / 8):
             kept.cleaned = list(lake.clean(keep_s))
+    with _noted(kept):
+        _fold(project, kept)
     kept.seconds = round(time.monotonic() - begun, 3)
     return kept
 
@@ -187,6 +194,11 @@ def _expire(project: Workspace, name: str, kept: Kept, wanted: Expiry) -> None:
     done = _keeps(project).expire(name, wanted, needed)
     if done:
         kept.expired[name] = done
+
+
+def _fold(project: Workspace, kept: Kept) -> None:
+    """Old lines of the journal. Twice as old as what `clean` looks at: it asks the journal whose files are whose."""
+    kept.folded = _keeps(project).fold(2 * project.settings.upkeep.keep_hours * 3600, added_up)
 
 
 def needed_snapshots(cut: Cut) -> dict[str, set[int]]:

@@ -12,6 +12,7 @@ from headgate.ports.batch import OFFSET, PARTITION
 from headgate.ports.engine import Engine
 from headgate.ports.store import Cut, Lake, TableView
 from headgate.steps.intervals import wrong_history
+from headgate.steps.records import added_up
 from headgate.steps.refine import pending
 from headgate.steps.retire import Gone, gone
 from headgate.steps.seal import CHECKSUM, SEALED_AS, form_of, sum_of
@@ -72,19 +73,10 @@ def _rows(view: TableView | None) -> int:
 
 def _from_records(dataset: Dataset, lake: Lake, account: Account, retired: int) -> None:
     """The records of the publications must add up to the tables. A rebuild judges all rows anew: older verdicts end."""
-    landed = judged = 0
-    verdicts: dict[str, int] = {}
-    rebuilt = False
-    for record in lake.publications(limit=1_000_000):  # the newest first
-        if record.get("dataset") != dataset.name:
-            continue
-        if record.get("step") == "land":
-            landed += int(record.get("rows", 0))
-        elif record.get("step") == "refine" and not rebuilt:
-            for verdict, rows in record.get("verdicts", {}).items():
-                verdicts[verdict] = verdicts.get(verdict, 0) + rows
-                judged += rows
-            rebuilt = bool(record.get("rebuild"))
+    records = [r for r in lake.publications(limit=None) if r.get("dataset") == dataset.name]  # the newest first
+    told = {step: added_up(r for r in reversed(records) if r["step"] == step) for step in ("land", "refine")}
+    landed, verdicts = int(told["land"].get("rows", 0)), told["refine"].get("verdicts", {})
+    judged = sum(verdicts.values())
     account.verdicts = verdicts
     held = account.bronze + retired
     if landed and landed != held:

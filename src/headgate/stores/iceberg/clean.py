@@ -6,7 +6,8 @@ A file is removed only when all of this holds:
 2. no publication under way can own it: its own id is in the name of every file that a publication makes;
 3. no publication in doubt can own it: the tables are read when none is between its last step and its end;
 4. it is old enough: a file that was never published has not been touched for so long; one that was published, and
-   that a reader may still be reading, was already found without a name so long ago.
+   that a reader may still be reading, was already found without a name so long ago. Where the journal's lines are
+   folded away, any file may have been published.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from headgate import crash
 from headgate.errors import StoreUnavailable
 from headgate.ports.store import Cleaned
 from headgate.stores.iceberg.cut import Storage
+from headgate.stores.iceberg.journal import folded_until
 from headgate.stores.iceberg.leases import FOLDER, Leases
 from headgate.stores.iceberg.pointers import Pointers
 from headgate.stores.iceberg.survey import Found, Survey, folder_of, listed, survey
@@ -127,6 +129,7 @@ class _Judge:
         self.now = time.time()
         owners = {_owner(found.path) for one in surveys if one.ours for found in one.unnamed}
         self.landed = pointers.landed({owner for owner in owners if owner})
+        self.folded_until = folded_until(pointers)
         self.waiting: dict[str, float] = {}  # the marks for the next time
 
     def may_go(self, found: Found) -> bool:
@@ -135,8 +138,8 @@ class _Judge:
         relative = os.path.relpath(found.path, self.marks.warehouse)
         # A clock that was set back makes a file wait longer, never shorter.
         first = min(self.marks.since.get(relative, self.now), self.now)
-        never_published = owner is not None and owner not in self.landed
-        old = self.now - (found.modified_s if never_published else first) >= self.keep_s
+        published = owner is None or owner in self.landed or found.modified_s < self.folded_until
+        old = self.now - (first if published else found.modified_s) >= self.keep_s
         if old and owner not in self.leases.running:
             return True
         self.waiting[relative] = first
@@ -169,12 +172,13 @@ def _remove_folders(seen: Look) -> None:
 
 def _forget(seen: Look, pointers: Pointers, warehouse: Path, keep_s: float) -> None:
     """Remove what dead publications left of tables that were never made, then their leases."""
-    landed = pointers.landed(set(seen.leases.dead))
+    told, until = pointers.landed(set(seen.leases.dead)), folded_until(pointers)
     for publication, lease in seen.leases.dead.items():
-        if publication not in landed and time.time() - lease.modified_s < keep_s:
+        landed = publication in told or lease.modified_s < until
+        if not landed and time.time() - lease.modified_s < keep_s:
             continue
         for folder in lease.folders:
-            if publication not in landed and os.path.realpath(folder) not in seen.folders:
+            if not landed and os.path.realpath(folder) not in seen.folders:
                 _remove_unmade(folder, publication)
         seen.leases.forget(warehouse, publication)
 

@@ -21,7 +21,7 @@ from headgate.stores.iceberg.arrow_types import arrow_schema, duckdb_field_ids
 from headgate.stores.iceberg.bounds import decode, python_value
 from headgate.stores.iceberg.expiry import steps
 from headgate.stores.iceberg.local_io import LocalIO, local_path
-from headgate.stores.iceberg.positions import VERSION, State, find, version_of
+from headgate.stores.iceberg.positions import PUBLICATION, VERSION, State, find, version_of
 from headgate.stores.iceberg.snapshots import ManifestCache, check_data, live_entries, manifests_of, total_rows
 
 METADATA_KEPT = 64  # files of all tables together
@@ -150,6 +150,11 @@ class IcebergView:
     def snapshots(self) -> int:
         """Number of snapshots that the table remembers."""
         return len(self.metadata.snapshots)
+
+    def publications(self) -> set[str]:
+        """The publications that made the remembered snapshots."""
+        summaries = (s.summary.additional_properties for s in self.metadata.snapshots if s.summary is not None)
+        return {told[PUBLICATION] for told in summaries if PUBLICATION in told}
 
     def commits_since_rewrite(self) -> int:
         """Number of remembered snapshots since files were last rewritten."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -14,11 +14,11 @@ import pyarrow.parquet as pq
 
 from headgate import crash
 from headgate.ports.store import Cleaned, Debt, Expiry, Hold, TableView
-from headgate.stores.iceberg import holds
+from headgate.stores.iceberg import holds, journal
 from headgate.stores.iceberg.clean import Marks, clean, look
 from headgate.stores.iceberg.cut import IcebergCut, IcebergView, Storage
 from headgate.stores.iceberg.expiry import past
-from headgate.stores.iceberg.leases import Leases
+from headgate.stores.iceberg.leases import Leases, turn
 from headgate.stores.iceberg.local_io import WAREHOUSE, LocalIO
 from headgate.stores.iceberg.past import as_of, history
 from headgate.stores.iceberg.pointers import Pointers
@@ -67,8 +67,8 @@ class IcebergLake:
             self.pointers.make()
             self._made = True
 
-    def publications(self, limit: int = 100) -> Sequence[Mapping[str, Any]]:
-        """The newest publications' records, newest first: id, step, at, tables, and what was noted."""
+    def publications(self, limit: int | None = 100) -> Sequence[Mapping[str, Any]]:
+        """The newest publications' records, or all, newest first: id, step, at, tables, and what was noted."""
         return self.pointers.publications(limit)
 
     def expire(self, table: str, wanted: Expiry, needed: Collection[int] = ()) -> int:
@@ -108,6 +108,23 @@ class IcebergLake:
             return []
         with storage_errors(str(self.settings.warehouse)):
             return clean(self._storage, self.pointers, self.settings.warehouse, keep_s, dry_run=dry_run)
+
+    @contextmanager
+    def turn(self, name: str) -> Iterator[bool]:
+        """Whether it is this one's turn at something; see `leases.turn`."""
+        with storage_errors(str(self.settings.warehouse)):
+            stack = ExitStack()
+            mine = stack.enter_context(turn(self.settings.warehouse, name))
+        with stack:
+            yield mine
+
+    def fold(self, keep_s: float, add_up: Callable[[Iterable[Mapping[str, Any]]], Mapping[str, Any]]) -> int:
+        """Make one record of many old ones; see `journal.fold`."""
+        if not journal.long(self.pointers):
+            return 0
+        cut = self.cut()
+        named = {one for name in cut.names() if (view := cut.table(name)) is not None for one in view.publications()}
+        return journal.fold(self.pointers, named, keep_s, add_up)
 
     def debts(self) -> Sequence[Debt]:
         """What each table drags along."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import fcntl
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -95,3 +96,20 @@ class Leases:
         """Remove the lease of a dead publication whose files are gone."""
         with suppress(OSError):
             os.unlink(lease_folder(warehouse) / publication)
+
+
+@contextmanager
+def turn(warehouse: Path, name: str) -> Iterator[bool]:
+    """Whether this one's turn it is: true for one at a time, over all processes. The lock goes with its process."""
+    folder = warehouse / FOLDER / "turns"
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder / name, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(handle)

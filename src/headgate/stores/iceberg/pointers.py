@@ -366,12 +366,12 @@ class Pointers:
         told = (Line(n, i, at, step, json.loads(record), json.loads(tables)) for n, i, at, step, record, tables in rows)
         return [line for line in told if table is None or table in line.tables]
 
-    def publications(self, limit: int) -> list[dict[str, Any]]:
-        """The newest journal lines, newest first."""
+    def publications(self, limit: int | None) -> list[dict[str, Any]]:
+        """The newest journal lines, or all, newest first."""
         rows = self.query(
             "SELECT id, at, step, record, tables FROM headgate_publications"
             " WHERE catalog_name = ? ORDER BY number DESC LIMIT ?",
-            (self.name, limit),
+            (self.name, (1 << 62) if limit is None else limit),
         )
         return [
             {**json.loads(record), "id": id_, "at": at, "step": step, "tables": json.loads(tables)}
