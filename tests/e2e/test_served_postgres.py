@@ -1,5 +1,8 @@
 """Tables served to a real PostgreSQL: what the lake holds, and nothing else, whatever happens in between."""
 
+import json
+import os
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -39,6 +42,30 @@ def test_a_second_run_sends_nothing(project):
     project.drop("1", *(reading(n) for n in range(5)))
     project.run()
     assert [s["moved"] for s in project.run().values()] == [False, False]
+
+
+def test_an_idle_run_asks_the_targets_and_loads_no_engine(project):
+    """Up to date it is short; whatever is missing there, it takes the long way and brings it."""
+    project.drop("1", *(reading(n) for n in range(5)))
+    project.run()
+    code = (
+        "import sys\nfrom headgate.cli.main import main\ncode = main(sys.argv[1:])\n"
+        "print([m for m in ('duckdb', 'pyiceberg') if m in sys.modules], file=sys.stderr)\nsys.exit(code)"
+    )
+
+    def idle():
+        argv = [sys.executable, "-c", code, "run", "--json", "-p", str(project.folder)]
+        env = {**os.environ, **project.env}
+        done = subprocess.run(argv, capture_output=True, text=True, env=env, timeout=120, check=True)
+        return done.stderr.strip().splitlines()[-1], [s["moved"] for s in json.loads(done.stdout)["served"]]
+
+    assert idle() == ("[]", [False, False])
+    project.database.run("DROP TABLE silver.readings")
+    assert idle() == ("['duckdb', 'pyiceberg']", [True, False])
+    assert len(project.same("silver.readings", SILVER)) == 5
+    assert idle() == ("[]", [False, False])
+    project.good("quarantine", "replay")
+    assert idle()[1] == [False, False]
 
 
 def test_changes_are_sent_and_nothing_else(project):

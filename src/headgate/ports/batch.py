@@ -83,6 +83,12 @@ class Position:
         return cls(tokens)
 
 
+def served_token(table_id: str, snapshot_id: int | None, version: int | None) -> str:
+    """A table's state as the token of a served table's position: which table, its snapshot, and the snapshot that
+    brought its rows."""
+    return f"{table_id}/{snapshot_id or ''}/{version or ''}"
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Some rows and the positions before and after them.

@@ -7,9 +7,11 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from headgate.contract.model import Dataset
+from headgate.errors import HeadgateError
 from headgate.ports.source import Peeks
+from headgate.runtime.outlets import Outlet, nothing_served, outlets
 from headgate.runtime.record import DatasetRecord, RunRecord
-from headgate.runtime.wire import lake_settings
+from headgate.runtime.wire import lake_settings, standing
 
 if TYPE_CHECKING:
     from headgate.runtime.workspace import Workspace
@@ -25,7 +27,7 @@ def nothing_to_do(project: Workspace, chosen: Collection[str], record: RunRecord
     """
     from headgate.stores.iceberg import peek
 
-    if not (project.folder / project.settings.lake.warehouse).is_dir() or any(c.startswith("serve.") for c in chosen):
+    if not (project.folder / project.settings.lake.warehouse).is_dir():
         return False
     seen = peek(lake_settings(project.settings, project.folder, project.env))
     kept = [model.name for model in project.models if model.table in chosen]
@@ -40,7 +42,11 @@ def nothing_to_do(project: Workspace, chosen: Collection[str], record: RunRecord
             position = seen.position(f"bronze.{dataset.name}", dataset.name)
             tokens = dict(position.tokens) if position else {}
             records.append(DatasetRecord(dataset.name, dataset.contract_version, start=tokens, end=tokens))
+    served = [one for one in outlets(project) if one.id in chosen]
+    if not all(_outlet_is_current(project, seen, one) for one in served):
+        return False
     record.datasets, record.models_kept = records, kept
+    record.served = [nothing_served(one) | {"seconds": 0.0} for one in served]
     return True
 
 
@@ -63,6 +69,17 @@ def _dataset_is_current(project: Workspace, seen: Peek, dataset: Dataset, layers
         return isinstance(source, Peeks) and source.idle(position)
     finally:
         source.close()
+
+
+def _outlet_is_current(project: Workspace, seen: Peek, one: Outlet) -> bool:
+    token = seen.token(one.table)
+    if token is None:
+        return False
+    try:
+        at = standing(one.route, one.table, project.env, project.folder)
+    except HeadgateError:
+        return False  # the run comes to it in its turn, and says so
+    return at is not None and at.tokens.get(one.table) == token
 
 
 def _model_is_current(seen: Peek, table: str, fingerprint: str) -> bool:

@@ -114,7 +114,7 @@ def serve_one(project: Workspace, one: Outlet, run: Run) -> dict[str, Any]:
 
     view = project.lake.cut().table(one.table)
     if view is None:
-        return {"mode": one.route.mode, "rows": 0, "removed": 0, "whole": None, "moved": False}
+        return nothing_served(one)
     mode, spec = _as(project, one, view)
     sink = open_sink(one.route, spec, mode, project.env, project.folder)
     try:
@@ -140,12 +140,25 @@ def owner_of(folder: Path) -> str:
     return f"{place.name}@{socket.gethostname()} ({apart})"
 
 
+def nothing_served(one: Outlet) -> dict[str, Any]:
+    """The record of a table whose target lacks nothing."""
+    told = {"mode": _mode(one), "rows": 0, "removed": 0, "whole": None, "moved": False}
+    return {"outlet": one.id, "table": one.table, **told}
+
+
+def _mode(one: Outlet) -> str:
+    from headgate.steps.serve import DEFAULT_MODES, UPSERT
+
+    layer = one.table.partition(".")[0]
+    return one.route.mode or (UPSERT if one.route.key else DEFAULT_MODES.get(layer, UPSERT))
+
+
 def _as(project: Workspace, one: Outlet, view: TableView) -> tuple[str, TableSpec]:
     """The mode and the shape in which a table is served."""
-    from headgate.steps.serve import DEFAULT_MODES, UPSERT, served_spec, table_spec
+    from headgate.steps.serve import served_spec, table_spec
 
     layer, _, name = one.table.partition(".")
-    mode = one.route.mode or (UPSERT if one.route.key else DEFAULT_MODES.get(layer, UPSERT))
+    mode = _mode(one)
     dataset = next((d for d in project.datasets if d.name == name), None) if layer != "gold" else None
     model = next((m for m in project.models if m.table == one.table), None) if layer == "gold" else None
     return mode, served_spec(view, table_spec(view, dataset, model.description if model else ""), mode, one.route.key)

@@ -12,6 +12,7 @@ from typing import Any
 
 from headgate.contract.model import Dataset, Server
 from headgate.errors import FixInputError, MissingSecretError, UnknownKindError
+from headgate.ports.batch import Position
 from headgate.ports.engine import Engine
 from headgate.ports.source import Source
 from headgate.ports.store import Lake, Sink, TableSpec
@@ -86,6 +87,18 @@ def open_sink(route: Route, spec: TableSpec, mode: str, env: Mapping[str, str], 
     target = str(resolve(route.target, env, where))
     sink: Sink = store_module(route.kind, where).open_sink(target, options, spec)
     return sink
+
+
+def standing(route: Route, table: str, env: Mapping[str, str], folder: Path) -> Position | None:
+    """Where the stream of a served table stands at its target, asked without knowing the table; None for a kind of
+    store that cannot be asked so."""
+    where = str(route.place or "headgate.yaml")
+    ask = getattr(store_module(route.kind, where), "standing", None)
+    if ask is None:
+        return None
+    options = resolve(dict(route.options), env, where) | {"_base": str(folder)}
+    position: Position = ask(str(resolve(route.target, env, where)), options, table)
+    return position
 
 
 def _module(package: str, kind: str) -> Any:

@@ -19,7 +19,7 @@ from headgate import crash
 from headgate.contract.model import Dataset
 from headgate.contract.to_sql import quote
 from headgate.errors import FixInputError, HeadgateError
-from headgate.ports.batch import OFFSET, PARTITION, REMOVED, Batch, Position
+from headgate.ports.batch import OFFSET, PARTITION, REMOVED, Batch, Position, served_token
 from headgate.ports.engine import Engine
 from headgate.ports.store import Replaces, Sink, TableSpec, TableView
 from headgate.steps.part import Part
@@ -74,7 +74,7 @@ def served_spec(view: TableView, spec: TableSpec | None, mode: str, key: tuple[s
 
 def token(view: TableView) -> str:
     """The state of a table as a position's token: which table, its snapshot, and the snapshot that brought its rows."""
-    return f"{view.table_id}/{view.snapshot_id or ''}/{view.version or ''}"
+    return served_token(view.table_id, view.snapshot_id, view.version)
 
 
 def position_of(view: TableView, owner: str = "") -> Position:

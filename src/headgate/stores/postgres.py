@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+
 from headgate import crash
 from headgate.contract.to_sql import quote
 from headgate.errors import FixInputError, HeadgateError, OutcomeUnknownError, StalePosition
@@ -100,6 +102,17 @@ def open_sink(target: str, options: Mapping[str, Any], spec: TableSpec) -> Postg
     """A table in the PostgreSQL at this URL. Connects at the first question."""
     settings = Settings.of(options, spec.name)
     return PostgresSink(Target(target, settings.connect_timeout), settings.place(spec), settings.lock_timeout)
+
+
+def standing(target: str, options: Mapping[str, Any], table: str) -> Position:
+    """Where the stream of a served table stands, whatever its columns are."""
+    settings, short = Settings.of(options, table), table.partition(".")[2]
+    place = Place(settings.schema, short, TableSpec(table, pa.schema([])), columns=(), keyed=False)
+    sink = PostgresSink(Target(target, settings.connect_timeout), place, settings.lock_timeout)
+    try:
+        return sink.position(table)
+    finally:
+        sink.close()
 
 
 class PostgresSink:

@@ -139,7 +139,7 @@ class Draft:
         target = f"{metadata.location.rstrip('/')}/metadata/{_version(location):05d}-{token}.metadata.json"
         ToOutputFile.table_metadata(metadata, io.new_output(target))
         outdated = _outdated(current, metadata) if location else ()
-        told = after.dumps(metadata.current_snapshot_id, version_of(metadata))
+        told = after.dumps(metadata.current_snapshot_id, version_of(metadata), str(metadata.table_uuid))
         swing = Swing(self.name, location, target, told)
         return Staged(swing, outdated)
 

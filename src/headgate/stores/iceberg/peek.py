@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from headgate.ports.batch import Position
+from headgate.ports.batch import Position, served_token
 from headgate.stores.iceberg.pointers import Pointers
 from headgate.stores.iceberg.settings import Settings
 
@@ -42,6 +42,13 @@ class Peek:
         """The version of the table's rows; None when it has none, or when unknown here."""
         state = self.states.get(table)
         return None if state is None else state.get("version", state["snapshot"])
+
+    def token(self, table: str) -> str | None:
+        """The state of the table's rows as a served table's position has it; None when unknown here."""
+        state = self.states.get(table)
+        if state is None or "table" not in state:
+            return None
+        return served_token(state["table"], state["snapshot"], self.version(table))
 
 
 def peek(settings: Mapping[str, Any]) -> Peek:

@@ -67,10 +67,12 @@ class State:
             **{FACT + name: value for name, value in self.facts.items()},
         }
 
-    def dumps(self, snapshot_id: int | None, version: int | None = None) -> str:
-        """The state as JSON, with the snapshot that it belongs to and the version of the rows (see `version_of`)."""
+    def dumps(self, snapshot_id: int | None, version: int | None = None, table: str | None = None) -> str:
+        """The state as JSON, with the snapshot that it belongs to, the version of the rows (see `version_of`), and the
+        table's UUID where that is wanted."""
         return json.dumps(
             {
+                **({"table": table} if table else {}),
                 "snapshot": snapshot_id,
                 "version": snapshot_id if version is None else version,
                 "positions": {stream: dict(p.tokens) for stream, p in self.positions.items()},
