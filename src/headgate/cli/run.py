@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import signal
 from contextlib import ExitStack
@@ -50,6 +51,8 @@ def _go_on(arguments: argparse.Namespace) -> int:
 
     if arguments.full_refresh:
         raise FixInputError("--continuous and --full-refresh exclude each other", hint="rebuild first, then go on")
+    gc.freeze()
+    gc.enable()  # what goes on for days must not leave its circles lying
     progress = show.Progress(steady=True)
     with Project.open(arguments.project) as project, Asked() as asked, ExitStack() as stack:
         given = {n: getattr(arguments, n) for n in ("batch_rows", "batch_bytes", "batch_ms")}

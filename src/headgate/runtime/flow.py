@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from threading import Condition
 from typing import TYPE_CHECKING
@@ -89,18 +89,24 @@ class Flow:
             meter.add("headgate_reason_rows_total", rows, dataset=name, rule=rule)
         _add_up(self.record, judged)
         meter.add("headgate_publications_total", judged.publications, dataset=name, step="refine")
-        now = time.time()
         with self.changed:
-            self._reached.update({partition: stop for partition, (_, stop) in judged.spans.items()})
-            while self._landings and (self._shown(self._landings[0]) or (not judged.read and self._gone < mark)):
+            self.moved += judged.publications
+        self.reached({partition: stop for partition, (_, stop) in judged.spans.items()}, 0 if judged.read else mark)
+        self._window.append((time.monotonic(), judged))
+
+    def reached(self, stops: Mapping[str, int], mark: int = 0) -> None:
+        """Silver is at these offsets, whoever judged: which micro-batches does it show now? All up to `mark`."""
+        now, name = time.time(), self.dataset.name
+        with self.changed:
+            self._reached.update(stops)
+            while self._landings and (self._shown(self._landings[0]) or self._gone < mark):
                 gone = self._landings.popleft()
                 self._gone += 1
                 self.waiting_rows -= gone.rows
-                meter.observe("headgate_visible_seconds", [(max(now - at, 0), n) for at, n in gone.came], dataset=name)
-            self.moved += judged.publications
-            meter.set("headgate_waiting_rows", self.waiting_rows, dataset=name)
+                seen = [(max(now - at, 0), n) for at, n in gone.came]
+                self.meter.observe("headgate_visible_seconds", seen, dataset=name)
+            self.meter.set("headgate_waiting_rows", self.waiting_rows, dataset=name)
             self.changed.notify_all()
-        self._window.append((time.monotonic(), judged))
 
     def oldest_s(self, now: float) -> float:
         """How long the oldest row that this process has landed waits for silver, from its source's clock on."""

@@ -8,6 +8,7 @@ from threading import Event
 from typing import TYPE_CHECKING
 
 from headgate.runtime.flow import Flow
+from headgate.runtime.stages import turn_at
 from headgate.runtime.upkeep import tend
 
 if TYPE_CHECKING:
@@ -36,9 +37,12 @@ class Keeper:
         moved = sum(flow.mark + flow.moved for flow in self.flows)
         if self.stop.wait(EVERY_S) or moved == self._seen:
             return
-        now = time.monotonic()
-        kept = tend(self.project, now - self._since)
-        self._since, self._seen = now, moved
+        with turn_at(self.project.lake, "upkeep") as mine:
+            if not mine:
+                return
+            now = time.monotonic()
+            kept = tend(self.project, now - self._since)
+            self._since, self._seen = now, moved
         if kept.moved and self.flows:
             self.flows[0].meter.observe(
                 "headgate_step_seconds", [(kept.seconds, 1)], dataset=self.subject, step=self.step

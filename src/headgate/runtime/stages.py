@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from threading import BoundedSemaphore, Event
@@ -22,19 +22,26 @@ from headgate import crash
 from headgate.errors import CommitConflict, FixInputError, StalePosition
 from headgate.ports.batch import TIMESTAMP, Batch, Position
 from headgate.ports.source import Acknowledges, Follows, Peeks, Source, Tells
+from headgate.ports.store import Lake, TakesTurns
 from headgate.runtime.flow import Flow
 from headgate.steps.land import Incoming, Landed, Pace, bronze_name, bronze_spec, keep_end, land_group
-from headgate.steps.refine import Judged, check_budget, refine
+from headgate.steps.refine import Judged, check_budget, refine, stream_of
 from headgate.steps.run import Run
 
 if TYPE_CHECKING:
     from headgate.ports.store import TableSpec
     from headgate.runtime.workspace import Workspace
 
+NOT_MINE_S = 0.05  # between two looks at what another process does
 WAIT_S = 0.25  # the longest sleep before a stage looks at its surroundings again
 LOOK_S = 5.0  # how often a refiner asks the tables whether somebody else has landed rows
 SLOWEST_POLL = 8  # times poll_ms
 BUDGET_ROWS = 1_000  # fewer say nothing about a rate, unless a whole `budget_s` has not brought more
+
+
+def turn_at(lake: Lake, what: str) -> AbstractContextManager[bool]:
+    """Whether it is this process' turn at something that only one of several can land."""
+    return lake.turn(what) if isinstance(lake, TakesTurns) else nullcontext(True)
 
 
 class Stage(Protocol):
@@ -254,6 +261,21 @@ class Refiner:
         if not (self._more or self.flow.waiting_rows or due):
             self.flow.wait(lambda: self.flow.waiting_rows > 0 or self.stop.is_set(), WAIT_S)
             return
+        with turn_at(self.project.lake, f"refine {self.subject}") as mine:
+            if mine:
+                self._judge()
+                return
+        self._look()
+
+    def _look(self) -> None:
+        """Another process judges: see how far it is. Two at once would judge the same rows, and one in vain."""
+        view = self.project.lake.cut().table(f"silver.{self.subject}")
+        if view is not None:
+            stops = view.position(stream_of(self.flow.dataset)).tokens
+            self.flow.reached({partition: int(stop) for partition, stop in stops.items()})
+        time.sleep(NOT_MINE_S)
+
+    def _judge(self) -> None:
         settings = self.flow.settings
         before, mark = self.flow.lately(), self.flow.mark
         enough = before.read >= BUDGET_ROWS or time.monotonic() >= self._begun + settings.budget_s

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -80,6 +80,12 @@ class Indexes:
             self._open[path] = index
             if len(self._open) > MOST_OPEN:
                 self._open.popitem(last=False)
+
+    def keep(self, folder: str, wanted: Collection[str]) -> None:
+        """Let go of what is open below a folder but not wanted: a mapped file takes memory, also without a name."""
+        with self._lock:
+            for path in [p for p in self._open if os.path.dirname(p) == folder and p not in wanted]:
+                del self._open[path]
 
 
 class Silver:
@@ -226,12 +232,14 @@ class Silver:
         return pa.schema(columns).empty_table()
 
 
-def forget_others(layout: IndexLayout, files: Sequence[FileInfo], new: Sequence[str]) -> None:
+def forget_others(layout: IndexLayout, indexes: Indexes, files: Sequence[FileInfo], new: Sequence[str]) -> None:
     """Remove kept indexes of files that are neither silver's nor new. Losing one that somebody still wants only costs
     the time to make it again."""
+    paths = {layout.path(path) for path in [*(info.path for info in files), *new]}
+    indexes.keep(layout.folder, paths)
     if not layout.folder or not os.path.isdir(layout.folder):
         return
-    wanted = {os.path.basename(layout.path(path)) for path in [*(info.path for info in files), *new]}
+    wanted = {os.path.basename(path) for path in paths}
     for name in os.listdir(layout.folder):
         if name not in wanted and not name.endswith(".part"):
             with suppress(OSError):

@@ -61,7 +61,8 @@ def refine(settings: Settings, job: RefineJob, indexes: Indexes, idle: Idle) -> 
     refined = _result(job, reports, written, rewritten, ledger)
     _account(job, reports, written, rewritten, verdicts, refined)
     if layout and job.silver:
-        forget_others(layout, [*job.silver, *job.ledger], [p for some in refined.added.values() for p in some])
+        new = [path for some in refined.added.values() for path in some]
+        forget_others(layout, indexes, [*job.silver, *job.ledger], new)
     return refined
 
 

@@ -35,16 +35,20 @@ from headgate.stores.iceberg.local_io import LocalIO, local_path
 
 MERGE_AT = 50  # so many small manifests are rewritten as one
 SMALL_ENTRIES = 2_000  # a manifest of so many files or more is left alone
+UNUSED_S = 60.0  # after which a decoded manifest is let go
 _COMPRESSION: Literal["deflate"] = "deflate"
 
 
 class ManifestCache:
-    """Decoded manifests by location. Manifests never change, so an entry can be stale but never wrong."""
+    """Decoded manifests by location. Manifests never change, so an entry can be stale but never wrong.
 
-    def __init__(self, entries: int = 100_000) -> None:
-        self._limit = entries
-        self._held = 0
-        self._manifests: OrderedDict[str, tuple[ManifestEntry, ...]] = OrderedDict()
+    What nobody has asked for in a while goes: a run that goes on writes some new manifests each second.
+    """
+
+    def __init__(self, entries: int = 100_000, keep_s: float = UNUSED_S) -> None:
+        self._limit, self._keep_s = entries, keep_s
+        self.held = 0
+        self._manifests: OrderedDict[str, tuple[float, tuple[ManifestEntry, ...]]] = OrderedDict()
         self._lock = threading.Lock()
 
     def entries(self, io: LocalIO, manifest: ManifestFile) -> tuple[ManifestEntry, ...]:
@@ -52,16 +56,25 @@ class ManifestCache:
         path = manifest.manifest_path
         with self._lock:
             if path in self._manifests:
-                self._manifests.move_to_end(path)
-                return self._manifests[path]
+                _, entries = self._manifests.pop(path)
+                self._manifests[path] = time.monotonic(), entries
+                return entries
         entries = tuple(manifest.fetch_manifest_entry(io, discard_deleted=True))
         with self._lock:
             if path not in self._manifests:
-                self._manifests[path] = entries
-                self._held += len(entries) + 1
-            while self._held > self._limit and len(self._manifests) > 1:
-                self._held -= len(self._manifests.popitem(last=False)[1]) + 1
+                self._manifests[path] = time.monotonic(), entries
+                self.held += len(entries) + 1
+            self._forget()
         return entries
+
+    def _forget(self) -> None:
+        """The oldest first, while they are too many or too old; never the newest."""
+        while len(self._manifests) > 1:
+            used, entries = next(iter(self._manifests.values()))
+            if self.held <= self._limit and used >= time.monotonic() - self._keep_s:
+                return
+            self._manifests.popitem(last=False)
+            self.held -= len(entries) + 1
 
 
 def manifests_of(io: LocalIO, snapshot: Snapshot | None, table: str) -> list[ManifestFile]:

@@ -1,0 +1,128 @@
+"""What a stage does while the one behind it stands still: it takes nothing more, so memory is bounded by settings."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime
+from threading import BoundedSemaphore, Condition, Event
+
+import pyarrow as pa
+import pytest
+
+from e2e.command import headgate
+from headgate.ports.batch import OFFSET, PARTITION, RAW, Batch, Position
+from headgate.runtime import stages
+from headgate.runtime.flow import Flow, _Landing
+from headgate.runtime.observe import Meter
+from headgate.runtime.project import Project
+from headgate.runtime.record import DatasetRecord
+from headgate.runtime.settings import ContinuousSettings
+from headgate.steps.refine import refine
+from headgate.steps.run import Run
+
+SCHEMA = pa.schema(
+    [
+        pa.field(PARTITION, pa.string(), nullable=False),
+        pa.field(OFFSET, pa.int64(), nullable=False),
+        pa.field(RAW, pa.binary()),
+        pa.field("_hg_format", pa.string(), nullable=False),
+    ]
+)
+LINE = (
+    b'{"order_id": %d, "ordered_at": "2026-11-01T09:00:00", "customer": "a@example.com", "amount": "1.50",'
+    b' "status": "paid", "updated_at": "2026-11-01T09:00:00"}'
+)
+ROWS = 10  # in a batch of the source
+
+
+class Endless:
+    """A source that always has more."""
+
+    def __init__(self):
+        self.taken = 0
+
+    def schema(self):
+        return SCHEMA
+
+    def follow(self, after):
+        at = int(after.tokens.get("p", 0))
+        while True:
+            start, at = Position({"p": str(at)} if at else {}), at + ROWS
+            numbers = range(at - ROWS, at)
+            columns = [["p"] * ROWS, list(numbers), [LINE % n for n in numbers], ["json"] * ROWS]
+            self.taken += ROWS
+            rows = pa.RecordBatch.from_arrays(
+                [pa.array(c, f.type) for c, f in zip(columns, SCHEMA, strict=True)], schema=SCHEMA
+            )
+            yield Batch(rows, start, Position({"p": str(at)}))
+
+    read = follow
+
+    def close(self):
+        pass
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    monkeypatch.setattr(stages, "WAIT_S", 0.0)
+    assert headgate("init", tmp_path / "shop").code == 0
+    with Project.open(tmp_path / "shop") as opened:
+        opened.source = Endless()
+        opened.connect = lambda dataset: opened.source
+        yield opened
+
+
+@pytest.fixture
+def flow(project):
+    settings = ContinuousSettings(batch_rows=100, batch_ms=60_000, ahead_batches=2)
+    dataset = project.dataset("orders")
+    return Flow(dataset, DatasetRecord(dataset.name, "1"), settings, Meter(), Condition())
+
+
+def run():
+    return Run("r", datetime.now(UTC))
+
+
+def test_landing_takes_nothing_more_while_judging_stands_still_and_goes_on_when_it_moves(project, flow):
+    lander, flow.judging = stages.Lander(project, flow, run(), Event()), True
+    for _ in range(20):
+        lander.turn()
+    assert flow.waiting_rows == 200, "two micro-batches ahead"
+    assert project.source.taken == 200, "and not one more is asked for"
+    judged = refine(flow.dataset, project.lake, project.engine, run())
+    flow.judged(judged, flow.mark)
+    for _ in range(20):
+        lander.turn()
+    assert (flow.waiting_rows, project.source.taken) == (200, 400)
+    lander.reset()
+
+
+def test_of_two_workers_one_judges_at_a_time_and_the_other_sees_what_it_did(project, flow, monkeypatch):
+    monkeypatch.setattr(stages, "NOT_MINE_S", 0.0)
+    other = Flow(flow.dataset, DatasetRecord("orders", "1"), flow.settings, Meter(), Condition())
+    lander = stages.Lander(project, flow, run(), Event())
+    lander.turn()
+    one, two = (stages.Refiner(project, f, run(), Event(), BoundedSemaphore(2)) for f in (flow, other))
+    judging, go_on = threading.Event(), threading.Event()
+    real = project.engine.refine
+
+    def slow(job):
+        judging.set()
+        assert go_on.wait(30)
+        return real(job)
+
+    monkeypatch.setattr(project.engine, "refine", slow)
+    thread = threading.Thread(target=one.turn)
+    thread.start()
+    assert judging.wait(30)
+    monkeypatch.setattr(project.engine, "refine", lambda job: pytest.fail("the same rows are judged twice"))
+    two.turn()
+    go_on.set()
+    thread.join()
+    assert (flow.waiting_rows, flow.moved) == (0, 1)
+    other.waiting_rows = 100  # as if the other process had landed them
+    other._landings.append(_Landing({"p": 100}, 100, []))
+    with project.lake.turn("refine orders"):
+        two.turn()
+    assert other.waiting_rows == 0
+    lander.reset()
