@@ -1,4 +1,5 @@
-"""A run that goes on, reading a real Kafka on the same machine: events a second, how soon they are seen, and memory."""
+"""A run that goes on, reading a real Kafka on the same machine: events a second, how soon they are seen, memory, and
+what a second worker costs."""
 
 from __future__ import annotations
 
@@ -11,38 +12,49 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from tests.rigs.kafka import Broker
 
 from bench.events import CONTRACT, write_events
 from bench.measure import ROOT, Cost
 from bench.report import Figure, figure
 
-sys.path.insert(0, os.path.join(ROOT, "tests"))
-
 EVENTS = int(os.environ.get("BENCH_STREAM_EVENTS", "400000"))  # for the sustained rate
 RATE_S = int(os.environ.get("BENCH_STREAM_SECONDS", "30"))  # at 5,000 a second
-FLAT_S = int(os.environ.get("BENCH_FLAT_SECONDS", "60"))  # at 10,000 a second; 1800 for the full figure
 PARTITIONS = 12
 DISTINCT = 200_000
+_GROUP = "datasets: {events: {read: {group: bench}}}\n"
 
 
 def measure(rounds: int) -> list[Figure]:
     """Each figure once: they take their time by themselves. The account must balance at the end of each."""
-    from rigs.kafka import Broker
+    with stream() as (broker, lines):
+        rate, cost, told = _sustained(broker, lines)
+        slow, slow_cost = _paced(broker, lines, 5_000, RATE_S)
+        alone, alone_cost, _ = _sustained(broker, lines, _GROUP)
+        shared, shared_cost, _ = _sustained(broker, lines, _GROUP, workers=2)
+    against = f"{told}; broker on the same {os.cpu_count()} cores; bar 40,000/s, stretch 100,000/s"
+    each, both = (1e6 * one.cpu_s / EVENTS for one in (alone_cost, shared_cost))
+    workers = f"{both:.1f} us by two at {shared:,.0f}/s, {each:.1f} us by one at {alone:,.0f}/s"
+    return [
+        figure("continuous: us per event sustained", 1e6 / rate, "us", 25, 10, f"{rate:,.0f}/s; {against}", cost),
+        figure("continuous: p99 produced to visible at 5,000/s", slow, "s", 3, 1, f"{RATE_S} s", slow_cost),
+        figure("continuous: CPU per event, two workers / one", both / each, "ratio", 1.1, 1, workers, shared_cost),
+    ]
 
+
+@contextmanager
+def stream() -> Iterator[tuple[Broker, list[bytes]]]:
+    """A broker of its own, and what to send to it."""
     lines = _lines()
     broker = Broker().start()
     try:
-        rate, cost, lag = _sustained(broker, lines)
-        slow, slow_cost = _paced(broker, lines, 5_000, RATE_S)
-        _, flat = _paced(broker, lines, 10_000, FLAT_S)
+        yield broker, lines
     finally:
         broker.stop()
-    against = f"broker on the same {os.cpu_count()} cores; bar 40,000/s, stretch 100,000/s"
-    return [
-        figure("continuous: us per event sustained", 1e6 / rate, "us", 25, 10, f"{rate:,.0f}/s; {against}", cost),
-        figure("continuous: p99 produced to visible at 5,000/s", slow, "s", 3, 1, f"{RATE_S} s; {lag}", slow_cost),
-        figure("continuous: memory at 10,000/s", flat.peak_rss_mib, "MiB", 500, 300, f"{FLAT_S} s", flat),
-    ]
 
 
 def _lines() -> list[bytes]:
@@ -54,10 +66,10 @@ def _lines() -> list[bytes]:
         return file.read().splitlines()
 
 
-class _Going:
-    """The project of a topic, and the process that follows it."""
+class Going:
+    """The project of a topic, and the processes that follow it."""
 
-    def __init__(self, broker, topic: str) -> None:
+    def __init__(self, broker: Broker, topic: str, settings: str = "", workers: int = 1) -> None:
         self.folder = tempfile.mkdtemp(prefix="headgate-stream-")
         os.makedirs(os.path.join(self.folder, "contracts"))
         server = f"  - {{server: bus, type: kafka, host: '{broker.bootstrap}', format: json}}\n"
@@ -67,29 +79,41 @@ class _Going:
         )
         with open(os.path.join(self.folder, "contracts", "events.odcs.yaml"), "w") as out:
             out.write(head + "servers:\n" + body)
+        with open(os.path.join(self.folder, "headgate.yaml"), "w") as out:
+            out.write(settings)
         self.log = open(os.path.join(self.folder, "log"), "w+")
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "headgate", "run", "--continuous", "-p", self.folder],
-            stdout=subprocess.DEVNULL,
-            stderr=self.log,
-        )
         self.begun = time.perf_counter()
+        self.processes = [
+            subprocess.Popen(
+                [sys.executable, "-m", "headgate", "run", "--continuous", "-p", self.folder],
+                stdout=subprocess.DEVNULL,
+                stderr=self.log,
+            )
+            for _ in range(workers)
+        ]
 
-    def live(self) -> dict | None:
+    def live(self, worker: int = 0) -> dict[str, Any] | None:
+        """What a worker shows of itself; None before it does. RuntimeError when it has ended."""
+        process = self.processes[worker]
         try:
-            with open(os.path.join(self.folder, ".headgate", "live", f"{self.process.pid}.json")) as file:
-                return json.load(file)
+            with open(os.path.join(self.folder, ".headgate", "live", f"{process.pid}.json")) as file:
+                found: dict[str, Any] = json.load(file)
+                return found
         except (OSError, ValueError):
-            if self.process.poll() is not None:
+            if process.poll() is not None:
                 raise RuntimeError(open(self.log.name).read()[-3000:]) from None
             return None
 
+    def until_live(self) -> None:
+        """Until all workers are there."""
+        while not all(self.live(number) for number in range(len(self.processes))):
+            time.sleep(0.1)
+
     def judged(self) -> int:
-        found = self.live()
-        if not found:
-            return 0
-        totals = found["datasets"][0]["totals"]
-        return int(sum(v for k, v in totals.items() if k not in ("landed", "bytes")))
+        """Rows that have a verdict, by all workers."""
+        found = [one for number in range(len(self.processes)) if (one := self.live(number))]
+        totals = [one["datasets"][0]["totals"] for one in found]
+        return int(sum(v for one in totals for k, v in one.items() if k not in ("landed", "bytes")))
 
     def until_judged(self, rows: int, limit_s: float = 600) -> None:
         deadline = time.perf_counter() + limit_s
@@ -100,12 +124,16 @@ class _Going:
 
     def stop(self, rows: int) -> Cost:
         """Drain, prove the account, and say what it cost."""
-        self.process.send_signal(signal.SIGTERM)
-        _, status, usage = os.wait4(self.process.pid, 0)
+        for process in self.processes:
+            process.send_signal(signal.SIGTERM)
+        cpu_s = 0.0
+        for process in self.processes:
+            _, status, usage = os.wait4(process.pid, 0)
+            cpu_s += usage.ru_utime + usage.ru_stime
+            process.returncode = os.waitstatus_to_exitcode(status)
         wall = time.perf_counter() - self.begun
-        self.process.returncode = os.waitstatus_to_exitcode(status)
         said = open(self.log.name).read()
-        if self.process.returncode:
+        if any(process.returncode for process in self.processes):
             raise RuntimeError(said[-3000:])
         told = subprocess.run(
             [sys.executable, "-m", "headgate", "audit", "--deep", "--json", "-p", self.folder],
@@ -116,14 +144,16 @@ class _Going:
         account = json.loads(told.stdout)[0]
         if (account["state"], account["bronze"]) != ("balanced", rows):
             raise RuntimeError(f"the account is {account}, not {rows} rows")
-        (name,) = os.listdir(os.path.join(self.folder, ".headgate", "runs"))
-        with open(os.path.join(self.folder, ".headgate", "runs", name)) as file:
-            memory = json.load(file)["peak_rss_mib"]  # not the system's account: that also remembers a large parent's
+        records = os.path.join(self.folder, ".headgate", "runs")
+        memory = 0.0
+        for name in os.listdir(records):
+            with open(os.path.join(records, name)) as file:  # the system's account also remembers a large parent's
+                memory = max(memory, json.load(file)["peak_rss_mib"])
         shutil.rmtree(self.folder, ignore_errors=True)
-        return Cost(wall, usage.ru_utime + usage.ru_stime, memory, said)
+        return Cost(wall, cpu_s, memory, said)
 
 
-def _produce(broker, topic: str, lines: list[bytes], count: int, rate: int | None, stop=lambda: False) -> None:
+def produce(broker, topic: str, lines: list[bytes], count: int, rate: int | None, stop=lambda: False) -> None:
     """Messages made before; at a rate, a twentieth of a second's worth at a time."""
     producer = broker.producer(**{"linger.ms": 5, "compression.type": "lz4", "queue.buffering.max.messages": 1_000_000})
     begun, sent = time.perf_counter(), 0
@@ -137,11 +167,12 @@ def _produce(broker, topic: str, lines: list[bytes], count: int, rate: int | Non
     producer.flush(60)
 
 
-def _sustained(broker, lines) -> tuple[float, Cost, str]:
+def _sustained(broker: Broker, lines: Sequence[bytes], settings: str = "", workers: int = 1) -> tuple[float, Cost, str]:
     """A topic that already holds everything, from the first verdict to the last."""
     topic = broker.topic(PARTITIONS)
-    _produce(broker, topic, lines, EVENTS, None)
-    going = _Going(broker, topic)
+    produce(broker, topic, lines, EVENTS, None)
+    going = Going(broker, topic, settings, workers)
+    going.until_live()
     going.until_judged(1)
     first, begun = going.judged(), time.perf_counter()
     going.until_judged(EVENTS)
@@ -149,14 +180,13 @@ def _sustained(broker, lines) -> tuple[float, Cost, str]:
     return (EVENTS - first) / seconds, going.stop(EVENTS), f"{EVENTS:,} events"
 
 
-def _paced(broker, lines, rate: int, seconds: int) -> tuple[float, Cost]:
+def _paced(broker: Broker, lines: Sequence[bytes], rate: int, seconds: int) -> tuple[float, Cost]:
     """Produced at a rate while it is followed: the 99th percentile over the last minute, and the cost."""
     topic = broker.topic(PARTITIONS)
-    going = _Going(broker, topic)
-    while not going.live():
-        time.sleep(0.1)
+    going = Going(broker, topic)
+    going.until_live()
     count = rate * seconds
-    thread = threading.Thread(target=_produce, args=(broker, topic, lines, count, rate))
+    thread = threading.Thread(target=produce, args=(broker, topic, lines, count, rate))
     thread.start()
     thread.join()
     going.until_judged(count)
