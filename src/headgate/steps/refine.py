@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -29,6 +29,8 @@ CONFLICTS = 5  # how often a portion is judged again because silver changed mean
 CONTRACT = "headgate.contract"  # silver's property: the dataset's contract that it last followed
 HOLD = "hold"  # silver's fact that keeps gold closed after a run past its error budget
 LAYERS = ("silver", "quarantine", "ledger")
+_MOST_SPECS = 200
+_SPECS: dict[int, tuple[Dataset, pa.Schema, Mapping[str, TableSpec]]] = {}  # a dataset that is kept keeps its id
 
 
 @dataclass(slots=True)
@@ -345,8 +347,18 @@ class Step:
         return max((f.sequence for f in self.bronze.files(after_sequence=seen)), default=seen)
 
 
-def specs(dataset: Dataset, bronze: pa.Schema) -> dict[str, TableSpec]:
-    """How silver, quarantine and ledger of a dataset should be, after a bronze of this schema."""
+def specs(dataset: Dataset, bronze: pa.Schema) -> Mapping[str, TableSpec]:
+    """How silver, quarantine and ledger of a dataset should be, after a bronze of this schema; for the same dataset and
+    schema the same objects."""
+    held = _SPECS.get(id(dataset))
+    if held is None or not held[1].equals(bronze, check_metadata=True):
+        if len(_SPECS) >= _MOST_SPECS:
+            _SPECS.clear()
+        held = _SPECS[id(dataset)] = dataset, bronze, _specs(dataset, bronze)
+    return held[2]
+
+
+def _specs(dataset: Dataset, bronze: pa.Schema) -> Mapping[str, TableSpec]:
     layout: Layout = silver_layout(dataset)
     return {
         "silver": TableSpec(

@@ -7,6 +7,7 @@ import inspect
 import pyiceberg
 import pytest
 from pyiceberg import manifest, serializers
+from pyiceberg.avro import file
 from pyiceberg.catalog import MetastoreCatalog
 from pyiceberg.table import metadata, snapshots, update
 
@@ -67,3 +68,14 @@ def test_sequence_numbers_grow_by_one_from_one():
     source = inspect.getsource(metadata.TableMetadataCommonFields.next_sequence_number)
     assert "last_sequence_number + 1" in source
     assert "INITIAL_SEQUENCE_NUMBER" in source
+
+
+def test_metadata_is_updated_as_pyiceberg_does_it():
+    """`updates.updated` does the same but for the last copy; Avro files begin as PyIceberg's do."""
+    source = inspect.getsource(update.update_table_metadata)
+    for step in ("_apply_table_update(update", "_update_table_metadata_log(", "check_compatible", "deep=True"):
+        assert step in source
+    header = inspect.getsource(file.AvroOutputFile._write_header)
+    assert "AvroFileHeader(MAGIC, meta, self.sync_bytes)" in header
+    opened = inspect.getsource(file.AvroOutputFile.__enter__)
+    assert "self.encoder = BinaryEncoder(self.output_stream)" in opened

@@ -19,10 +19,12 @@ from headgate.ports.batch import Position
 from headgate.ports.store import FileInfo
 from headgate.stores.iceberg.arrow_types import arrow_schema, duckdb_field_ids
 from headgate.stores.iceberg.bounds import decode, python_value
+from headgate.stores.iceberg.evolution import Followed
 from headgate.stores.iceberg.expiry import steps
 from headgate.stores.iceberg.local_io import LocalIO, local_path
+from headgate.stores.iceberg.manifests import ManifestCache, manifests_of
 from headgate.stores.iceberg.positions import PUBLICATION, VERSION, State, find, version_of
-from headgate.stores.iceberg.snapshots import ManifestCache, check_data, live_entries, manifests_of, total_rows
+from headgate.stores.iceberg.snapshots import check_data, live_entries, total_rows
 
 METADATA_KEPT = 64  # files of all tables together
 
@@ -33,6 +35,7 @@ class Storage:
     def __init__(self, io: LocalIO) -> None:
         self.io = io
         self.manifests = ManifestCache()
+        self.followed = Followed()
         self._metadata: OrderedDict[str, TableMetadata] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -46,19 +49,26 @@ class Storage:
             if location in self._metadata:
                 self._metadata.move_to_end(location)
                 return self._metadata[location]
+        found = self._read(location, table)
+        self.wrote(location, found)
+        return found
+
+    def wrote(self, location: str, metadata: TableMetadata) -> None:
+        """Remember what stands in a metadata file."""
+        with self._lock:
+            self._metadata[location] = metadata
+            if len(self._metadata) > METADATA_KEPT:
+                self._metadata.popitem(last=False)
+
+    def _read(self, location: str, table: str) -> TableMetadata:
         try:
-            found = FromInputFile.table_metadata(self.io.new_input(location))
+            return FromInputFile.table_metadata(self.io.new_input(location))
         except FileNotFoundError as error:
             raise StoreUnavailable(
                 f"the table's metadata file is gone: {location}",
                 where=table,
                 hint="it was read too long after the cut was taken, or the warehouse lost files",
             ) from error
-        with self._lock:
-            self._metadata[location] = found
-            if len(self._metadata) > METADATA_KEPT:
-                self._metadata.popitem(last=False)
-        return found
 
     def older(self, location: str) -> TableMetadata | None:
         """An earlier metadata file, None when it is gone."""
@@ -109,7 +119,7 @@ class IcebergView:
 
     @cached_property
     def _manifests(self) -> list[ManifestFile]:
-        return manifests_of(self._storage.io, self.metadata.current_snapshot(), self.name)
+        return self._listed(self.metadata.current_snapshot())
 
     def files(self, after_sequence: int = 0) -> Sequence[FileInfo]:
         """Live data files, oldest commit first; `upper` of a text column is a bound, perhaps longer than any value."""
@@ -197,14 +207,17 @@ class IcebergView:
 
     def _difference(self, then: Snapshot, now: Snapshot | None, added: set[str], removed: set[str]) -> None:
         """Collect the paths that differ between two snapshots. Manifests that both share are not read."""
-        before = {m.manifest_path: m for m in manifests_of(self._storage.io, then, self.name)}
-        after = {m.manifest_path: m for m in manifests_of(self._storage.io, now, self.name)}
+        before = {m.manifest_path: m for m in self._listed(then)}
+        after = {m.manifest_path: m for m in self._listed(now)}
         old, new = (
             self._paths([m for path, m in mine.items() if path not in other])
             for mine, other in ((before, after), (after, before))
         )
         added |= new - old
         removed |= old - new
+
+    def _listed(self, snapshot: Snapshot | None) -> list[ManifestFile]:
+        return manifests_of(self._storage.io, snapshot, self.name, self._storage.manifests)
 
     def _paths(self, manifests: Sequence[ManifestFile]) -> set[str]:
         entries = live_entries(self._storage.io, self._storage.manifests, manifests, 0)

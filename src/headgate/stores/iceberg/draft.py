@@ -18,7 +18,6 @@ from pyiceberg.table.update import (
     SetPropertiesUpdate,
     SetSnapshotRefUpdate,
     TableUpdate,
-    update_table_metadata,
 )
 
 from headgate import crash
@@ -30,6 +29,7 @@ from headgate.stores.iceberg.local_io import LocalIO, local_path
 from headgate.stores.iceberg.pointers import Swing
 from headgate.stores.iceberg.positions import STATE, VERSION, Move, State, version_of
 from headgate.stores.iceberg.snapshots import NextSnapshot, Rewrite
+from headgate.stores.iceberg.updates import updated
 
 EXPIRE_AT_ONCE = 5
 Held = Callable[[TableMetadata], Collection[int]]  # the snapshots of a table that others still need
@@ -81,7 +81,7 @@ class Draft:
         """Bring the table's layout further."""
         if self.base is not None:
             self.evolved += updates
-        self.metadata = update_table_metadata(self.metadata, updates)
+        self.metadata = updated(self.metadata, updates)
 
     def replace(self, updates: tuple[TableUpdate, ...]) -> None:
         """Bring the table's layout anywhere and take every row, position and fact out; refused at the commit when
@@ -115,10 +115,7 @@ class Draft:
         for move in self.moves:
             after = after.moved(move, self.name)
         after = replace(after, facts={**after.facts, **self.facts})
-        if self.base is None:
-            metadata = self.metadata
-        else:
-            metadata = update_table_metadata(current, self.evolved) if self.evolved else current
+        metadata = self.metadata if self.base is None else updated(current, self.evolved)
         if self.replaced:
             metadata = without_lost_history(metadata)
         removed = self._removed(storage, metadata)
@@ -132,12 +129,13 @@ class Draft:
             updates = ()
         else:
             return None
-        metadata = update_table_metadata(metadata, updates, metadata_location=location)
+        metadata = updated(metadata, updates, location)
         # The first try bears the publication's id; a later one is made under the catalog's lock, where no upkeep looks.
         token = publication if self.staged == 0 else uuid.uuid4()
         self.staged += 1
         target = f"{metadata.location.rstrip('/')}/metadata/{_version(location):05d}-{token}.metadata.json"
         ToOutputFile.table_metadata(metadata, io.new_output(target))
+        storage.wrote(target, metadata)
         outdated = _outdated(current, metadata) if location else ()
         told = after.dumps(metadata.current_snapshot_id, version_of(metadata), str(metadata.table_uuid))
         swing = Swing(self.name, location, target, told)

@@ -65,6 +65,24 @@ def evolution(metadata: TableMetadata, spec: TableSpec) -> tuple[TableUpdate, ..
     return _updates(metadata, spec, schema, changed)
 
 
+class Followed:
+    """Specs that tables were found to follow: micro-batches ask again and again with the same ones."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, tuple[TableSpec, tuple[object, ...]]] = {}
+
+    def evolution(self, metadata: TableMetadata, spec: TableSpec) -> tuple[TableUpdate, ...]:
+        """See `evolution`."""
+        layout = metadata.current_schema_id, metadata.default_spec_id, metadata.default_sort_order_id
+        state = (metadata.table_uuid, *layout)
+        held, before = self._held.get(spec.name, (None, ()))
+        if held is spec and before == state and not _changed_properties(metadata, spec):
+            return ()
+        if not (updates := evolution(metadata, spec)):
+            self._held[spec.name] = spec, state
+        return updates
+
+
 def replacement(metadata: TableMetadata, spec: TableSpec) -> tuple[TableUpdate, ...]:
     """The updates that bring a table without its rows to a spec: always possible, none when it is there.
 

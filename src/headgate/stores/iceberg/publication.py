@@ -25,7 +25,7 @@ from headgate.ports.store import FileInfo, TableSpec
 from headgate.stores.iceberg.cut import IcebergCut, IcebergView, Storage
 from headgate.stores.iceberg.datafiles import data_file
 from headgate.stores.iceberg.draft import Draft, Staged
-from headgate.stores.iceberg.evolution import evolution, replacement
+from headgate.stores.iceberg.evolution import replacement
 from headgate.stores.iceberg.holds import held
 from headgate.stores.iceberg.layout import check_name, new_table
 from headgate.stores.iceberg.leases import Lease
@@ -85,7 +85,7 @@ class IcebergPublication:
             self._drafts[spec.name] = draft
             with storage_errors(spec.name):
                 self._lease.name(local_path(draft.metadata.location))
-        elif updates := evolution(draft.metadata, spec):
+        elif updates := self.storage.followed.evolution(draft.metadata, spec):
             draft.evolve(updates)
         return IcebergView(self.storage, spec.name, draft.location, draft.metadata)
 

@@ -6,10 +6,8 @@ twenty times per append, retries refused appends blindly, and needs two snapshot
 
 from __future__ import annotations
 
-import threading
 import time
 import uuid
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -17,14 +15,9 @@ from typing import Literal
 from pyiceberg.manifest import (
     DataFile,
     DataFileContent,
-    ManifestContent,
     ManifestEntry,
     ManifestEntryStatus,
     ManifestFile,
-    ManifestWriter,
-    read_manifest_list,
-    write_manifest,
-    write_manifest_list,
 )
 from pyiceberg.schema import Schema
 from pyiceberg.table.metadata import TableMetadata
@@ -32,65 +25,12 @@ from pyiceberg.table.snapshots import Operation, Snapshot, SnapshotSummaryCollec
 
 from headgate.errors import CommitConflict, FixInputError
 from headgate.stores.iceberg.local_io import LocalIO, local_path
+from headgate.stores.iceberg.manifest_files import manifest_list_writer, manifest_writer
+from headgate.stores.iceberg.manifests import ManifestCache, manifests_of
 
 MERGE_AT = 50  # so many small manifests are rewritten as one
 SMALL_ENTRIES = 2_000  # a manifest of so many files or more is left alone
-UNUSED_S = 60.0  # after which a decoded manifest is let go
 _COMPRESSION: Literal["deflate"] = "deflate"
-
-
-class ManifestCache:
-    """Decoded manifests by location. Manifests never change, so an entry can be stale but never wrong.
-
-    What nobody has asked for in a while goes: a run that goes on writes some new manifests each second.
-    """
-
-    def __init__(self, entries: int = 100_000, keep_s: float = UNUSED_S) -> None:
-        self._limit, self._keep_s = entries, keep_s
-        self.held = 0
-        self._manifests: OrderedDict[str, tuple[float, tuple[ManifestEntry, ...]]] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def entries(self, io: LocalIO, manifest: ManifestFile) -> tuple[ManifestEntry, ...]:
-        """The live entries of a manifest."""
-        path = manifest.manifest_path
-        with self._lock:
-            if path in self._manifests:
-                _, entries = self._manifests.pop(path)
-                self._manifests[path] = time.monotonic(), entries
-                return entries
-        entries = tuple(manifest.fetch_manifest_entry(io, discard_deleted=True))
-        with self._lock:
-            if path not in self._manifests:
-                self._manifests[path] = time.monotonic(), entries
-                self.held += len(entries) + 1
-            self._forget()
-        return entries
-
-    def _forget(self) -> None:
-        """The oldest first, while they are too many or too old; never the newest."""
-        while len(self._manifests) > 1:
-            used, entries = next(iter(self._manifests.values()))
-            if self.held <= self._limit and used >= time.monotonic() - self._keep_s:
-                return
-            self._manifests.popitem(last=False)
-            self.held -= len(entries) + 1
-
-
-def manifests_of(io: LocalIO, snapshot: Snapshot | None, table: str) -> list[ManifestFile]:
-    """The manifests of a snapshot; FixInputError when it has delete files: Headgate never writes nor applies them."""
-    if snapshot is None:
-        return []
-    manifests = list(read_manifest_list(io.new_input(snapshot.manifest_list)))
-    if any(m.content != ManifestContent.DATA and (m.has_added_files() or m.has_existing_files()) for m in manifests):
-        raise FixInputError(
-            "the table has delete files that another writer left",
-            where=table,
-            hint="rewrite it without them (Spark: rewrite_data_files with delete-file-threshold 1), then run again",
-        )
-    return [
-        m for m in manifests if m.content == ManifestContent.DATA and (m.has_added_files() or m.has_existing_files())
-    ]
 
 
 def live_entries(
@@ -143,6 +83,7 @@ class NextSnapshot:
     snapshot_id: int = 0
     _token: str = field(init=False)
     _manifests_written: int = 0
+    _entries: dict[str, Sequence[ManifestEntry]] = field(default_factory=dict)  # of the manifests written
 
     def __post_init__(self) -> None:
         # The publication's id in the name tells the upkeep whose file it is, should it be left behind.
@@ -152,20 +93,24 @@ class NextSnapshot:
         """Write manifests and their list; nothing points to them yet. CommitConflict when a file to remove is gone."""
         self.snapshot_id = self.metadata.new_snapshot_id()
         parent = self.metadata.current_snapshot()
-        kept, rewritten, removed = self._take_out(manifests_of(self.io, parent, self.table))
+        kept, rewritten, removed = self._take_out(manifests_of(self.io, parent, self.table, self.cache))
         kept = self._merged(kept)
         manifests = self._added(removed) + rewritten + kept
         sequence = self.metadata.next_sequence_number()
         location = f"{self._folder()}/snap-{self.snapshot_id}-0-{self._token}.avro"
-        with write_manifest_list(
-            format_version=self.metadata.format_version,
-            output_file=self.io.new_output(location),
-            snapshot_id=self.snapshot_id,
-            parent_snapshot_id=parent.snapshot_id if parent else None,
-            sequence_number=sequence,
-            avro_compression=_COMPRESSION,
+        with manifest_list_writer(
+            self.metadata.format_version,
+            self.io.new_output(location),
+            self.snapshot_id,
+            parent.snapshot_id if parent else None,
+            sequence,
         ) as writer:
+            manifests = [writer.prepare_manifest(m) if m.manifest_path in self._entries else m for m in manifests]
             writer.add_manifests(manifests)
+        for manifest in manifests:
+            if manifest.manifest_path in self._entries:
+                self.cache.wrote(manifest, self._entries[manifest.manifest_path])
+        self.cache.wrote_list(location, manifests)
         return Snapshot.model_validate(
             {
                 "snapshot-id": self.snapshot_id,
@@ -182,17 +127,21 @@ class NextSnapshot:
     def _folder(self) -> str:
         return f"{self.metadata.location.rstrip('/')}/metadata"
 
-    def _writer(self, spec_id: int) -> ManifestWriter:
+    def _write(self, spec_id: int, entries: Sequence[ManifestEntry]) -> ManifestFile:
+        """A new manifest of these entries."""
         location = f"{self._folder()}/{self._token}-m{self._manifests_written}.avro"
         self._manifests_written += 1
-        return write_manifest(
-            format_version=self.metadata.format_version,
-            spec=self.metadata.specs()[spec_id],
-            schema=self._schema(spec_id),
-            output_file=self.io.new_output(location),
-            snapshot_id=self.snapshot_id,
-            avro_compression=_COMPRESSION,
-        )
+        with manifest_writer(
+            self.metadata.format_version,
+            self.metadata.specs()[spec_id],
+            self._schema(spec_id),
+            self.io.new_output(location),
+            self.snapshot_id,
+        ) as writer:
+            for entry in entries:
+                writer.add_entry(entry)
+        self._entries[location] = entries
+        return writer.to_manifest_file()
 
     def _schema(self, spec_id: int) -> Schema:
         """The newest schema that has all columns of a partitioning: the current one may lack some of an old one."""
@@ -208,17 +157,17 @@ class NextSnapshot:
             files += [(file, newest) for file in rewrite.added]
         if not files:
             return []
-        with self._writer(self.metadata.default_spec_id) as writer:
-            for file, sequence in files:
-                entry = ManifestEntry.from_args(
-                    status=ManifestEntryStatus.ADDED,
-                    snapshot_id=self.snapshot_id,
-                    sequence_number=sequence,
-                    file_sequence_number=None,
-                    data_file=file,
-                )
-                writer.add_entry(entry)
-        return [writer.to_manifest_file()]
+        entries = [
+            ManifestEntry.from_args(
+                status=ManifestEntryStatus.ADDED,
+                snapshot_id=self.snapshot_id,
+                sequence_number=sequence,
+                file_sequence_number=None,
+                data_file=file,
+            )
+            for file, sequence in files
+        ]
+        return [self._write(self.metadata.default_spec_id, entries)]
 
     def _take_out(
         self, manifests: list[ManifestFile]
@@ -235,13 +184,11 @@ class NextSnapshot:
                 kept.append(manifest)
                 continue
             gone += hits
-            with self._writer(manifest.partition_spec_id) as writer:
-                for entry in entries:
-                    writer_entry = _copy(
-                        entry, self.snapshot_id, deleted=local_path(entry.data_file.file_path) in wanted
-                    )
-                    writer.add_entry(writer_entry)
-            rewritten.append(writer.to_manifest_file())
+            copies = [
+                _copy(entry, self.snapshot_id, deleted=local_path(entry.data_file.file_path) in wanted)
+                for entry in entries
+            ]
+            rewritten.append(self._write(manifest.partition_spec_id, copies))
         found = {local_path(entry.data_file.file_path) for entry in gone}
         if missing := sorted(wanted - found):
             raise CommitConflict(f"{len(missing)} files to replace are gone, first {missing[0]}", where=self.table)
@@ -258,11 +205,8 @@ class NextSnapshot:
         for spec_id, group in groups.items():
             if len(group) < MERGE_AT:
                 continue
-            with self._writer(spec_id) as writer:
-                for manifest in group:
-                    for entry in self.cache.entries(self.io, manifest):
-                        writer.add_entry(_copy(entry, self.snapshot_id, deleted=False))
-            out.append(writer.to_manifest_file())
+            entries = [e for manifest in group for e in self.cache.entries(self.io, manifest)]
+            out.append(self._write(spec_id, [_copy(e, self.snapshot_id, deleted=False) for e in entries]))
             merged.update(m.manifest_path for m in group)
         return out + [m for m in manifests if m.manifest_path not in merged]
 
