@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from datetime import UTC, datetime
 from threading import BoundedSemaphore, Condition, Event
@@ -126,3 +127,17 @@ def test_of_two_workers_one_judges_at_a_time_and_the_other_sees_what_it_did(proj
         two.turn()
     assert other.waiting_rows == 0
     lander.reset()
+
+
+def test_a_run_that_goes_on_collects_its_garbage(tmp_path, monkeypatch):
+    """One that ends does not: it is over sooner than garbage matters."""
+    seen = []
+
+    def conduct(self, asked, *, accept_quarantine):
+        seen.append(gc.isenabled())
+        return self.record
+
+    monkeypatch.setattr("headgate.runtime.continuous.Conductor.conduct", conduct)
+    assert headgate("init", tmp_path / "shop").code == 0
+    assert headgate("run", "--continuous", project=tmp_path / "shop").code == 0
+    assert seen == [True]

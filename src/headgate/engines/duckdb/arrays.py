@@ -15,8 +15,25 @@ compute: Any = pyarrow.compute
 
 def fetch(connection: duckdb.DuckDBPyConnection, sql: str) -> pa.Table:
     """The rows of a query."""
-    table: pa.Table = connection.sql(sql).to_arrow_table()
-    return table
+    return Query(connection, sql).fetch()
+
+
+class Query:
+    """A query that is run again and again, each time over what its names then mean.
+
+    Looking at it first costs DuckDB as much as a few thousand rows, so that is done once.
+    """
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, sql: str) -> None:
+        self._connection, self._sql = connection, sql
+        self._relation: Any = None
+
+    def fetch(self) -> pa.Table:
+        """The rows."""
+        if self._relation is None:
+            self._relation = self._connection.sql(self._sql)
+        table: pa.Table = self._relation.to_arrow_table()
+        return table
 
 
 def pick(rows: pa.Table, mask: np.ndarray) -> pa.Table:

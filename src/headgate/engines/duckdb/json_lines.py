@@ -23,7 +23,7 @@ from headgate.contract.sql_names import item_of
 from headgate.contract.to_arrow import arrow_type
 from headgate.contract.to_sql import Column, column, literal, quote
 from headgate.engines.duckdb import json_columns
-from headgate.engines.duckdb.arrays import Array, compute, fetch, pick, take
+from headgate.engines.duckdb.arrays import Array, Query, compute, fetch, pick, take
 from headgate.engines.duckdb.decoded import (
     DROPPED_SCHEMA,
     REASON_TYPE,
@@ -76,6 +76,10 @@ class JsonDecoder:
         self.strict = build(dataset, columns, versioned=False, proven=self.gate.proven, relation=strict)
         self.lenient = build(dataset, columns, versioned=False, proven=self.gate.proven, relation=lenient)
         self.exact = build(dataset, _careful_columns(dataset, transforms), versioned=False)
+        self._strict, self._lenient, self._exact = (
+            Query(connection, one.select) for one in (self.strict, self.lenient, self.exact)
+        )
+        self._explained = Query(connection, f"{self.exact.explain} ORDER BY {ROW}")
         self.key_lists = json_columns.key_lists(dataset)
         self._failures = 0
         self._waiting: list[pa.Table] = []
@@ -168,7 +172,7 @@ class JsonDecoder:
         try:
             if self._failures < _MOST_FAILURES:
                 try:
-                    judged = fetch(self.connection, self.strict.select)
+                    judged = self._strict.fetch()
                 except (duckdb.Error, UnicodeDecodeError):
                     # A key is missing or comes twice somewhere. DuckDB's message quotes the line, maybe cut inside a
                     # character, and then cannot be read itself.
@@ -191,7 +195,7 @@ class JsonDecoder:
             apart.lines.update(dict.fromkeys(repeated))
         lines = pa.table({ROW: np.arange(len(raw), dtype=np.int64), TEXT: _as_text(raw, apart.lines)})
         self.connection.register(_LINES, lines)
-        return fetch(self.connection, self.lenient.select)
+        return self._lenient.fetch()
 
     def _repeated(self) -> list[int]:
         """Numbers of lines in which some object has a key twice."""
@@ -216,8 +220,8 @@ class JsonDecoder:
         some = [read for read in reads if read.whole]
         source = self._source(pick(lines, whole), some)
         self.connection.register(SOURCE, source)
-        judged = fetch(self.connection, self.exact.select)
-        explained = fetch(self.connection, f"{self.exact.explain} ORDER BY {ROW}")
+        judged = self._exact.fetch()
+        explained = self._explained.fetch()
         reasons: list[Any] = explained["reasons"].to_pylist()
         self.connection.unregister(SOURCE)
         for read, more in zip(some, reasons, strict=True):
@@ -268,7 +272,7 @@ class JsonDecoder:
 
     def _nothing(self, table: pa.Table) -> Decoded:
         self.connection.register(SOURCE, self._source(table.slice(0, 0), []))
-        judged = fetch(self.connection, self.exact.select)
+        judged = self._exact.fetch()
         self.connection.unregister(SOURCE)
         rows = without_marks(judged, table.slice(0, 0))
         return Decoded(rows, np.empty(0, bool), REFUSED_SCHEMA.empty_table(), DROPPED_SCHEMA.empty_table(), Counter())
