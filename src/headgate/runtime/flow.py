@@ -42,6 +42,8 @@ class Flow:
     waiting_rows: int = 0  # landed by this process, not judged
     moved: int = 0  # publications of silver
     held: bool = False
+    land_s: float = 0.0  # what the last micro-batch took to be published, and to be judged
+    judge_s: float = 0.0
     _landings: deque[_Landing] = field(default_factory=deque)
     _gone: int = 0
     _reached: dict[str, int] = field(default_factory=dict)  # partition -> the offset that silver is at
@@ -54,6 +56,15 @@ class Flow:
             self.waiting_rows >= self.settings.ahead_batches * self.settings.batch_rows
             or len(self._landings) >= 8 * self.settings.ahead_batches
         )
+
+    @property
+    def gather_s(self) -> float:
+        """How long a micro-batch gathers: as long as one takes to pass, between half of `batch_ms` and all of it.
+
+        More of them would cost the processor more than half of its time; fewer would only make rows wait.
+        """
+        most = self.settings.batch_ms / 1000
+        return min(max(self.land_s + self.judge_s, most / 2), most)
 
     def landed(self, group: Landed, came: list[tuple[float, int]]) -> None:
         """Take in one landed micro-batch and wake who waits for it."""

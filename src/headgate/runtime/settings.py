@@ -88,7 +88,8 @@ class Route:
 @dataclass(frozen=True, slots=True)
 class ContinuousSettings:
     """How `run --continuous` works. A micro-batch is published after `batch_rows` rows, `batch_bytes` Arrow bytes or
-    `batch_ms` milliseconds since its first row, whichever comes first.
+    `batch_ms` milliseconds since its first row, whichever comes first; after half of them while one takes less than
+    that to be landed and judged.
 
     A source that cannot wait for what comes next is asked each `poll_ms`, up to eight times as seldom while nothing
     comes. `ahead_batches` is how many micro-batches bronze may be ahead of silver before landing waits. Gold is built

@@ -75,8 +75,6 @@ class Lander:
                 hint="let a scheduler start `headgate run` for this dataset, and select the others here",
                 stage="land",
             )
-        settings = flow.settings
-        self.pace = Pace(settings.batch_rows, settings.batch_bytes, settings.batch_ms / 1000)
         self._source: Source | None = None
         self._spec: TableSpec | None = None
         self._batches: Incoming | None = None
@@ -168,7 +166,9 @@ class Lander:
         begun = time.perf_counter()
         dataset = self.flow.dataset
         assert self._spec is not None
-        group = land_group(dataset, self._spec, self.project.lake, self._now(), batches, self._position, self.pace)
+        settings = self.flow.settings
+        pace = Pace(settings.batch_rows, settings.batch_bytes, self.flow.gather_s)
+        group = land_group(dataset, self._spec, self.project.lake, self._now(), batches, self._position, pace)
         self._position = group.end
         self._offsets.update(group.offsets)
         self._polls = 1
@@ -202,6 +202,7 @@ class Lander:
     def _took(self, begun: float, group: Landed) -> None:
         came, self._came = self._came, []
         seconds = time.perf_counter() - begun
+        self.flow.land_s = max(seconds - group.gathered_s, 0.0)
         self.flow.meter.observe("headgate_step_seconds", [(seconds, 1)], dataset=self.subject, step="land")
         self.flow.landed(group, came)
         self.run.tell("land", dataset=self.subject, rows=self.flow.record.landed_rows)
@@ -293,7 +294,7 @@ class Refiner:
         self._looked = time.monotonic()
         self._more = self._more and judged.read > 0
         if judged.read:
-            seconds = time.perf_counter() - begun
+            seconds = self.flow.judge_s = time.perf_counter() - begun
             self.flow.meter.observe("headgate_step_seconds", [(seconds, 1)], dataset=self.subject, step="refine")
         self.flow.judged(judged, mark)
         if judged.read and enough:

@@ -43,6 +43,7 @@ class Landed:
     start: Position = field(default_factory=Position.start)
     end: Position = field(default_factory=Position.start)
     offsets: dict[str, int] = field(default_factory=dict)  # partition -> the offset after its last row
+    gathered_s: float = 0.0  # from the first row to the last, while nothing but reading them went on
 
     def take(self, group: Landed) -> None:
         """Add what a later publication did."""
@@ -125,7 +126,8 @@ def land_group(
         publication.note({"run": run.id, "dataset": dataset.name, "rows": group.count})
         publication.commit()
     crash.point("land: published")
-    return Landed(group.count, group.size_bytes, 1, position, position.advanced(group.end), group.offsets)
+    end = position.advanced(group.end)
+    return Landed(group.count, group.size_bytes, 1, position, end, group.offsets, group.seconds)
 
 
 def keep_end(dataset: Dataset, spec: TableSpec, lake: Lake, run: Run, position: Position, end: Position) -> Position:
@@ -220,12 +222,14 @@ class _Group:
         batches.end = None
         self.count = 0
         self.size_bytes = 0
+        self.seconds = 0.0
         self.offsets: dict[str, int] = {}
 
     def rows(self) -> Iterator[pa.RecordBatch]:
         at: Any = pa.scalar(self._run.at_us, pa.int64()).cast(INSTANT)
         ends, whole = self.end or Position.start(), True
-        due = monotonic() + self._pace.seconds
+        begun = monotonic()
+        due = begun + self._pace.seconds
         while (batch := self._batches.take()) is not None:
             rows = batch.rows
             if batch.end is not None:
@@ -233,6 +237,7 @@ class _Group:
             elif rows.num_rows:
                 whole = False
             self.end = ends if whole else None
+            self.seconds = monotonic() - begun
             if rows.num_rows:
                 self.count += rows.num_rows
                 self.size_bytes += rows.nbytes

@@ -72,3 +72,12 @@ def test_every_landed_row_is_seen_once():
     judged(one, "p", 0, 10)
     _, distributions = one.meter.everything()
     assert sum(d.count for (name, _), d in distributions.items() if name == "headgate_visible_seconds") == 15
+
+
+def test_a_micro_batch_gathers_for_as_long_as_one_takes_within_bounds():
+    one = flow(batch_ms=400)
+    assert one.gather_s == 0.2
+    one.land_s, one.judge_s = 0.05, 0.25
+    assert one.gather_s == 0.05 + 0.25
+    one.judge_s = 5.0
+    assert one.gather_s == 0.4
