@@ -103,7 +103,11 @@ class Flow:
         with self.changed:
             self.moved += judged.publications
         self.reached({partition: stop for partition, (_, stop) in judged.spans.items()}, 0 if judged.read else mark)
-        self._window.append((time.monotonic(), judged))
+        now = time.monotonic()
+        if self._window and now < self._window[-1][0] + 1:
+            self._window[-1][1].join(judged)
+        else:
+            self._window.append((now, judged.copy()))
 
     def reached(self, stops: Mapping[str, int], mark: int = 0) -> None:
         """Silver is at these offsets, whoever judged: which micro-batches does it show now? All up to `mark`."""

@@ -81,3 +81,17 @@ def test_a_micro_batch_gathers_for_as_long_as_one_takes_within_bounds():
     assert one.gather_s == 0.05 + 0.25
     one.judge_s = 5.0
     assert one.gather_s == 0.4
+
+
+def test_the_budget_is_counted_over_all_that_was_judged_lately(monkeypatch):
+    clock = [1000.0]
+    monkeypatch.setattr("headgate.runtime.flow.time.monotonic", lambda: clock[0])
+    one = flow(budget_s=10)
+    for number in range(20):  # two a second
+        judged(one, "p", number * 10, number * 10 + 10)
+        clock[0] += 0.5
+    assert one.lately().read == 200
+    clock[0] += 5.2
+    assert one.lately().read == 80  # what was judged in a second goes together
+    clock[0] += 60
+    assert one.lately().read == 0
