@@ -6,6 +6,7 @@ import hashlib
 import socket
 import time
 from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from headgate.steps.serve import Hold
 
 TAG = "serve"
+AT_ONCE = 4  # tables on their way: most of the time one waits for its target
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,21 +92,28 @@ def serve_chosen(
 
     A target that fails keeps what it had and does not hold up the others.
     """
-    records, errors = [], []
-    for one in outlets(project):
-        if one.id not in chosen:
-            continue
-        begun = time.perf_counter()
-        record: dict[str, Any] = {"outlet": one.id, "table": one.table}
-        try:
-            record |= serve_one(project, one, run)
-        except HeadgateError as error:
-            error.stage = error.stage or "serve"
-            record["error"] = error.as_dict()
-            errors.append(error)
-        record["seconds"] = round(time.perf_counter() - begun, 3)
-        records.append(record)
-    return records, errors
+    wanted = [one for one in outlets(project) if one.id in chosen]
+    if len(wanted) < 2:
+        told = [_served(project, one, run) for one in wanted]
+    else:
+        project.lake, project.engine  # noqa: B018 - made once, before threads ask for them
+        with ThreadPoolExecutor(min(AT_ONCE, len(wanted)), "headgate-serve") as threads:
+            told = list(threads.map(lambda one: _served(project, one, run), wanted))
+    return [record for record, _ in told], [error for _, error in told if error is not None]
+
+
+def _served(project: Workspace, one: Outlet, run: Run) -> tuple[dict[str, Any], HeadgateError | None]:
+    begun = time.perf_counter()
+    record: dict[str, Any] = {"outlet": one.id, "table": one.table}
+    failed: HeadgateError | None = None
+    try:
+        record |= serve_one(project, one, run)
+    except HeadgateError as error:
+        error.stage = error.stage or "serve"
+        failed = error
+        record["error"] = error.as_dict()
+    record["seconds"] = round(time.perf_counter() - begun, 3)
+    return record, failed
 
 
 def serve_one(project: Workspace, one: Outlet, run: Run) -> dict[str, Any]:
