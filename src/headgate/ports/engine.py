@@ -49,7 +49,8 @@ class RefineJob:
 
     `silver` are the files of the present silver table, `ledger` those of the ledger table, both needed to
     compare with history. `only`, when given, restricts to these coordinates (a replay): an Arrow table with
-    `_hg_partition` and `_hg_offset`; `spans` then bound them.
+    `_hg_partition` and `_hg_offset`; `spans` then bound them. `beside` says that other work of this process keeps the
+    other cores busy.
     """
 
     dataset: Dataset
@@ -63,6 +64,7 @@ class RefineJob:
     judged_at_us: int  # microseconds since 1970 UTC
     only: pa.Table | None = None
     replay: bool = False
+    beside: bool = False
 
 
 @dataclass(slots=True)
@@ -105,6 +107,14 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Stop workers and give back memory."""
+
+
+@runtime_checkable
+class Prepares(Protocol):
+    """An engine that can get ready for a large job while its rows still come."""
+
+    def prepare(self) -> None:
+        """A job of many raw rows is likely to come: begin what it needs, beside the caller. May be called again."""
 
 
 @runtime_checkable

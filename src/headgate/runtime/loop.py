@@ -13,7 +13,7 @@ import headgate
 from headgate import crash
 from headgate.contract.model import Dataset
 from headgate.errors import BudgetExceeded, DefectError, FixInputError, HeadgateError
-from headgate.ports.engine import VERDICTS
+from headgate.ports.engine import VERDICTS, Prepares
 from headgate.runtime.idle import nothing_to_do
 from headgate.runtime.outlets import outlet_nodes, outlets, serve_chosen
 from headgate.runtime.record import FAILED, DatasetRecord, RunRecord, write_record
@@ -178,7 +178,7 @@ def _dataset(
             if dataset.full_reads:
                 landed = land_full_reads(dataset, source, project.lake, project.engine, this)
             else:
-                landed = land(dataset, source, project.lake, this)
+                landed = land(dataset, source, project.lake, this, much=_get_ready(project, dataset, chosen))
         except HeadgateError as error:
             error.stage = error.stage or "extract"
             raise
@@ -205,6 +205,18 @@ def _dataset(
 
         mine.checks = check_tables(project, dataset)
         refuse_failed(dataset, mine.checks)
+
+
+def _get_ready(project: Workspace, dataset: Dataset, chosen: set[str]) -> Callable[[], None] | None:
+    """What to do when much is landed that will be judged: let the engine begin to load beside it."""
+    if f"silver.{dataset.name}" not in chosen:
+        return None
+
+    def prepare() -> None:
+        if isinstance(project.engine, Prepares):
+            project.engine.prepare()
+
+    return prepare
 
 
 def _note(mine: DatasetRecord, judged: Judged) -> None:

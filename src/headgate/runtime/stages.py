@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from headgate.ports.store import TableSpec
     from headgate.runtime.workspace import Workspace
 
-NOT_MINE_S = 0.05  # between two looks at what another process does
+NOT_MINE_S = 0.1  # between two looks at what another process does
 WAIT_S = 0.25  # the longest sleep before a stage looks at its surroundings again
 LOOK_S = 5.0  # how often a refiner asks the tables whether somebody else has landed rows
 SLOWEST_POLL = 8  # times poll_ms
@@ -289,7 +289,7 @@ class Refiner:
                 replace(self.run, at=datetime.now(UTC)),
                 before=before if enough else None,
                 hold=enough,
-                most_rows=settings.ahead_batches * settings.batch_rows,
+                most_rows=settings.batch_rows,
             )
         self._looked = time.monotonic()
         self._more = self._more and judged.read > 0

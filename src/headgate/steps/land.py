@@ -15,13 +15,14 @@ from headgate.contract.model import Dataset
 from headgate.contract.names import fold
 from headgate.errors import DefectError, FixInputError, SourceChanged
 from headgate.formats.messages import ORIGIN_PARTITION
-from headgate.ports.batch import INGESTED_AT, INSTANT, OFFSET, PARTITION, Batch, Position
+from headgate.ports.batch import INGESTED_AT, INSTANT, OFFSET, PARTITION, RAW, Batch, Position
 from headgate.ports.source import Acknowledges, Source
 from headgate.ports.store import Lake, Publication, TableSpec
 from headgate.steps.run import Run
 
 PUBLISH_ROWS = 2_000_000
 PUBLISH_BYTES = 1 << 30
+MUCH_BYTES = 32 << 20  # of Arrow memory: what follows will take a while
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +83,9 @@ def bronze_spec(dataset: Dataset, schema: pa.Schema) -> TableSpec:
     )
 
 
-def land(dataset: Dataset, source: Source, lake: Lake, run: Run) -> Landed:
-    """Read everything new and publish it in groups; each group's rows and end position are one commit.
+def land(dataset: Dataset, source: Source, lake: Lake, run: Run, *, much: Callable[[], None] | None = None) -> Landed:
+    """Read everything new and publish it in groups; each group's rows and end position are one commit. `much` is called
+    once when a good deal of raw rows has come.
 
     Raises what the source raises (rows of published groups stay), StalePosition when another run was faster.
     """
@@ -92,7 +94,7 @@ def land(dataset: Dataset, source: Source, lake: Lake, run: Run) -> Landed:
     position = view.position(dataset.name) if view else Position.start()
     landed = Landed(start=position, end=position)
     spec = bronze_spec(dataset, source.schema())
-    batches = Incoming(source.read(position))
+    batches = Incoming(_watched(source.read(position), much) if much else source.read(position))
     while batches.more():
         group = land_group(dataset, spec, lake, run, batches, landed.end, Pace())
         landed.take(group)
@@ -104,6 +106,15 @@ def land(dataset: Dataset, source: Source, lake: Lake, run: Run) -> Landed:
         landed.end = keep_end(dataset, spec, lake, run, landed.end, end)
         landed.publications += 1
     return landed
+
+
+def _watched(batches: Iterator[Batch], much: Callable[[], None]) -> Iterator[Batch]:
+    size = 0
+    for batch in batches:
+        before, size = size, size + batch.rows.nbytes
+        if before < MUCH_BYTES <= size and RAW in batch.rows.schema.names:
+            much()
+        yield batch
 
 
 def land_group(

@@ -121,7 +121,7 @@ def refine(
 
     A run that goes on looks at some time together: `before` is what the error budget counts besides this, and without
     `hold` there are still too few rows to close gold for. With `most_rows` there is one publication of about so many
-    bronze rows, and the rest is left.
+    bronze rows, the rest is left, and the process has other things to do meanwhile.
 
     Raises BudgetExceeded after the last publication when more rows failed than the contract allows: silver and
     quarantine stay as judged, gold must not be built.
@@ -132,7 +132,7 @@ def refine(
     conflicts = 0
     while spans := _portion(pending(dataset, cut := lake.cut()), most_rows or JUDGE_ROWS):
         try:
-            _judge(dataset, cut, lake, engine, run, judged, spans, before, hold=hold)
+            _judge(dataset, cut, lake, engine, run, judged, spans, before, hold=hold, beside=most_rows is not None)
         except CommitConflict:
             # Nothing of it landed, and silver is not what these verdicts were given against: judge again.
             conflicts += 1
@@ -172,11 +172,12 @@ def _judge(
     before: Judged | None,
     *,
     hold: bool,
+    beside: bool,
 ) -> None:
     """One publication: the verdicts of some spans. `judged` takes them in once they are certain to be visible."""
     with lake.publication("refine") as publication:
         step = Step(dataset, cut, publication, engine, run)
-        refined = engine.refine(step.job(spans))
+        refined = engine.refine(step.job(spans, beside=beside))
         after = judged.copy()
         after.add(refined, spans)
         if before is not None:
@@ -259,7 +260,9 @@ class Step:
         self.views = {layer: make(spec) for layer, spec in self.specs.items()}
         self.before: dict[str, TableView | None] = {layer: cut.table(self.specs[layer].name) for layer in LAYERS}
 
-    def job(self, spans: Sequence[Span], *, only: pa.Table | None = None, replay: bool = False) -> RefineJob:
+    def job(
+        self, spans: Sequence[Span], *, only: pa.Table | None = None, replay: bool = False, beside: bool = False
+    ) -> RefineJob:
         silver, ledger = self.before["silver"], self.before["ledger"]
         seen = 0 if self.fresh or replay or silver is None else int(silver.facts("bronze_sequence") or 0)
         return RefineJob(
@@ -274,6 +277,7 @@ class Step:
             judged_at_us=self.run.at_us,
             only=only,
             replay=replay,
+            beside=beside,
         )
 
     def _output(self, layer: str) -> Output:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -138,3 +139,36 @@ def test_errors_cross_a_pipe_whole():
     error = pickle.loads(pickle.dumps(FixInputError("m", hint="h", where="w", stage="s")))
     assert isinstance(error, HeadgateError)
     assert error.as_dict() == FixInputError("m", hint="h", where="w", stage="s").as_dict()
+
+
+def test_processes_that_were_started_before_the_job_do_it(tmp_path, monkeypatch, small_pieces):
+    monkeypatch.setattr(pool, "THREADS_FROM_BYTES", 0)
+    expected = history(tmp_path / "one", threads=1)
+    rig = Rig(tmp_path / "prepared", DATASET, threads=2)
+    for start in (0, 2000):
+        rig.land(lines(start, 2000), row_group_size=100)
+        rig.engine.prepare()
+        rig.engine.prepare()  # once more does nothing
+        pids = _pids_behind()
+        monkeypatch.setattr(pool, "Worker", lambda *a: pytest.fail("a thread"))
+        rig.refine()
+        assert not any(os.path.exists(f"/proc/{pid}") for pid in pids)
+    assert content(rig) == content(expected)
+
+
+def test_processes_that_no_job_wanted_end_with_the_engine(tmp_path):
+    engine = open_engine({"threads": 2})
+    engine.prepare()
+    with open(f"/proc/{os.getpid()}/task/{os.getpid()}/children") as children:
+        started = int(children.read().split()[-1])
+    engine.close()
+    assert not os.path.exists(f"/proc/{started}")
+
+
+def test_beside_other_work_one_worker_does_it(tmp_path, monkeypatch, small_pieces):
+    monkeypatch.setattr(pool, "THREADS_FROM_BYTES", 0)
+    monkeypatch.setattr(pool, "Worker", lambda *a: pytest.fail("another worker"))
+    rig = Rig(tmp_path, DATASET, threads=3)
+    job = rig.job([rig.land(lines(0, 1000), row_group_size=100)])
+    refined = rig.engine.refine(replace(job, beside=True))
+    assert sum(sum(counts.values()) for counts in refined.verdicts.values()) == 1000

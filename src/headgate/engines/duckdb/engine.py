@@ -32,6 +32,10 @@ class DuckDBEngine:
         with disk_errors(job.outputs["silver"].folder, "refine"), missing_files():
             return refine(self.settings, job, self._indexes, self._idle)
 
+    def prepare(self) -> None:
+        """See the port (`Prepares`): processes for a large job of raw rows begin to load."""
+        self._idle.start_children(self.settings.cores)
+
     def derive(self, sql: str, tables: Mapping[str, TableView], output: Output) -> Sequence[str]:
         """See the port. FixInputError with line and column for a mistake in the model."""
         with disk_errors(output.folder, "derive"), missing_files():

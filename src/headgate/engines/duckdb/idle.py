@@ -1,4 +1,5 @@
-"""What the next job can use again: a worker with its statements and decoders made, and a connection for decisions.
+"""What the next job can use again: a worker with its statements and decoders made, and a connection for decisions;
+or worker processes that were started for it.
 
 Small jobs that follow each other would spend more on making these than on their rows. Only what ended well is kept:
 after any error the worker and its connection are thrown away.
@@ -13,6 +14,7 @@ from threading import Lock
 import duckdb
 
 from headgate.engines.duckdb.connection import Database, Settings, connect
+from headgate.engines.duckdb.processes import Children
 from headgate.engines.duckdb.worker import Worker
 from headgate.ports.engine import RefineJob
 
@@ -24,6 +26,7 @@ class Idle:
         self._lock = Lock()
         self._workers: dict[str, Worker] = {}
         self._connections: list[duckdb.DuckDBPyConnection] = []
+        self._children: Children | None = None
 
     @contextmanager
     def worker(self, settings: Settings, job: RefineJob) -> Iterator[Worker]:
@@ -73,8 +76,23 @@ class Idle:
         with self._lock:
             self._connections.extend(mine)
 
+    def start_children(self, count: int) -> None:
+        """Start worker processes for a large job that is to come."""
+        with self._lock:
+            if self._children is None and count > 1:
+                self._children = Children(count)
+
+    def take_children(self) -> Children | None:
+        """The worker processes that were started, now somebody's own."""
+        with self._lock:
+            children, self._children = self._children, None
+        return children
+
     def close(self) -> None:
         """Give everything back."""
+        children = self.take_children()
+        if children is not None:
+            children.close()
         with self._lock:
             idle = [*self._workers.values(), *self._connections]
             self._workers.clear()

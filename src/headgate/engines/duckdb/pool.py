@@ -1,7 +1,8 @@
 """Workers side by side: one in this thread when there is little to do, else one per core.
 
 Typed rows are judged by threads, since DuckDB and Arrow leave Python's lock alone; raw rows by processes, since
-the JSON gate holds it. Verdicts do not depend on which.
+the JSON gate holds it. Beside other work of the process one is enough: more would wait for that lock, hold more
+memory and have to be made for each job. Verdicts do not depend on which.
 """
 
 from __future__ import annotations
@@ -107,11 +108,12 @@ def open_pool(settings: Settings, job: RefineJob, pieces: Sequence[Piece], idle:
     """The right workers for this much work; on leaving all are stopped, but the one of a small job rests."""
     raw = RAW in job.bronze_schema.names
     size = sum(piece.size_bytes for piece in pieces)
-    many = min(settings.cores, len(pieces))
+    many = 1 if job.beside else min(settings.cores, len(pieces))
     with ExitStack() as stack:
         workers: list[Works] = []
-        if many > 1 and raw and size >= PROCESSES_FROM_BYTES:
-            workers.extend(stack.enter_context(start_workers(settings, job, many)))
+        children = idle.take_children() if many > 1 and raw and size >= THREADS_FROM_BYTES else None
+        if children is not None or (many > 1 and raw and size >= PROCESSES_FROM_BYTES):
+            workers.extend(stack.enter_context(start_workers(settings, job, many, children)))
         elif many > 1 and size >= THREADS_FROM_BYTES:
             workers.extend(Worker(settings, job, n, many) for n in range(many))
         else:

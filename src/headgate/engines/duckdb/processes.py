@@ -91,23 +91,44 @@ class RemoteWorker:
         return answer
 
 
-@contextmanager
-def start_workers(settings: Settings, job: RefineJob, count: int) -> Iterator[Sequence[RemoteWorker]]:
-    """So many workers in processes of their own, gone on leaving."""
-    pairs = [socket.socketpair() for _ in range(count)]
-    forks = sys.platform == "linux"  # elsewhere a process that has loaded system libraries must not fork
-    groups = [[theirs for _, theirs in pairs]] if forks else [[theirs] for _, theirs in pairs]
-    children = [_start(group) for group in groups]
-    connections = [Connection(ours.detach()) for ours, _ in pairs]
-    for _, theirs in pairs:
-        theirs.close()
-    try:
-        yield [RemoteWorker(c, settings, job, n, count) for n, c in enumerate(connections)]
-    finally:
-        for connection in connections:
+class Children:
+    """Worker processes, started and waiting for a job. They begin at once to load what they need."""
+
+    def __init__(self, count: int) -> None:
+        pairs = [socket.socketpair() for _ in range(count)]
+        forks = sys.platform == "linux"  # elsewhere a process that has loaded system libraries must not fork
+        groups = [[theirs for _, theirs in pairs]] if forks else [[theirs] for _, theirs in pairs]
+        self.count = count
+        self._children = [_start(group) for group in groups]
+        self._connections = [Connection(ours.detach()) for ours, _ in pairs]
+        for _, theirs in pairs:
+            theirs.close()
+
+    def workers(self, settings: Settings, job: RefineJob) -> Sequence[RemoteWorker]:
+        """A worker of the job in each."""
+        return [RemoteWorker(c, settings, job, n, self.count) for n, c in enumerate(self._connections)]
+
+    def close(self) -> None:
+        """Let them end."""
+        for connection in self._connections:
             connection.close()
-        for child in children:
+        for child in self._children:
             _end(child)
+
+
+@contextmanager
+def start_workers(
+    settings: Settings, job: RefineJob, count: int, children: Children | None = None
+) -> Iterator[Sequence[RemoteWorker]]:
+    """So many workers in processes of their own, gone on leaving; in `children`, when they are already there."""
+    if children is None or children.count != count:
+        if children is not None:
+            children.close()
+        children = Children(count)
+    try:
+        yield children.workers(settings, job)
+    finally:
+        children.close()
 
 
 def _start(ends: Sequence[socket.socket]) -> subprocess.Popen[bytes]:
