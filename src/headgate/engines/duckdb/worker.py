@@ -237,15 +237,19 @@ class Worker:
         for name, of in ((MESSAGE_KEY, pa.binary()), (HEADERS, HEADERS_TYPE)):
             if name not in beside.column_names:  # bronze of before it was read so
                 beside = beside.append_column(name, pa.nulls(beside.num_rows, of))
-        self.connection.register("hg_refused", refused)
+        numbered = refused.select([PARTITION, OFFSET]).append_column("n", pa.array(np.arange(refused.num_rows)))
+        self.connection.register("hg_refused", numbered)
         self.connection.register("hg_beside", beside)
         try:
-            sql = f"SELECT * FROM hg_refused LEFT JOIN hg_beside USING ({PARTITION}, {OFFSET})"
+            same = f"LEFT JOIN hg_beside AS b USING ({PARTITION}, {OFFSET}) ORDER BY n"
+            sql = f"SELECT b.{MESSAGE_KEY}, b.{HEADERS} FROM hg_refused {same}"
             found: pa.Table = self.connection.sql(sql).to_arrow_table()
-            return found
         finally:
             self.connection.unregister("hg_refused")
             self.connection.unregister("hg_beside")
+        for name in (MESSAGE_KEY, HEADERS):
+            refused = refused.append_column(name, found[name])
+        return refused
 
     def _describe_keys(self, report: PieceReport, decoded: Decoded) -> None:
         """What the parent needs to find rivals of these rows."""
