@@ -113,10 +113,15 @@ class Worker:
     def decode(self, piece: Piece) -> PieceReport:
         """Decode and judge one piece. Refused rows are written, keyed rows held, others written too."""
         self._seen.append(piece)
-        table = read_piece(piece, self.job, self._wanted)
-        report = self._take(piece.number, self._judged(lambda: self._decode(table)), [piece])
-        report.read = dict(partition_counts(table))
+        decoded, read = self._read(piece)
+        report = self._take(piece.number, decoded, [piece])
+        report.read = read
         return report
+
+    def _read(self, piece: Piece) -> tuple[Decoded, dict[str, int]]:
+        """The rows of bronze are let go with this call: what is written of them may be as much again."""
+        table = read_piece(piece, self.job, self._wanted)
+        return self._judged(lambda: self._decode(table)), dict(partition_counts(table))
 
     def decode_rest(self, *, least: int = 1) -> PieceReport | None:
         """What waits for careful reading, if it is at least so many rows; called last after all pieces."""
