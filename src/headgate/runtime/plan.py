@@ -19,7 +19,8 @@ from headgate.runtime.outlets import outlets, why
 from headgate.runtime.select import Node, select
 from headgate.steps.derive import ordered, state_of
 from headgate.steps.land import bronze_name
-from headgate.steps.refine import CONTRACT, pending, rebuilt, specs
+from headgate.steps.layers import CONTRACT, specs
+from headgate.steps.refine import pending, rebuilt
 from headgate.steps.replay import replay
 
 if TYPE_CHECKING:

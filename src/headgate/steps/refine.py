@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -13,24 +13,19 @@ import pyarrow as pa
 
 from headgate import crash
 from headgate.contract.model import Dataset
-from headgate.contract.to_arrow import Layout, ledger_schema, quarantine_schema, silver_layout, silver_schema
-from headgate.contract.write import dataset_text
 from headgate.errors import BudgetExceeded, CommitConflict, StopError
-from headgate.ports.batch import KEY, OFFSET, PARTITION, VERSION, Position
+from headgate.ports.batch import OFFSET, PARTITION, Position
 from headgate.ports.engine import QUARANTINED, VERDICTS, Engine, Output, Refined, RefineJob, Span
-from headgate.ports.store import Cut, FileInfo, Lake, Publication, TableSpec, TableView
+from headgate.ports.store import Cut, FileInfo, Lake, Publication, TableView
 from headgate.steps.land import bronze_name, offset_fact
+from headgate.steps.layers import LAYERS, specs
 from headgate.steps.retire import gone
 from headgate.steps.run import Run
 from headgate.steps.seal import CHECKSUM, SEALED_AS, form_of, held_sum
 
 JUDGE_ROWS = 2_000_000  # bronze rows per publication
 CONFLICTS = 5  # how often a portion is judged again because silver changed meanwhile
-CONTRACT = "headgate.contract"  # silver's property: the dataset's contract that it last followed
 HOLD = "hold"  # silver's fact that keeps gold closed after a run past its error budget
-LAYERS = ("silver", "quarantine", "ledger")
-_MOST_SPECS = 200
-_SPECS: dict[int, tuple[Dataset, pa.Schema, Mapping[str, TableSpec]]] = {}  # a dataset that is kept keeps its id
 
 
 @dataclass(slots=True)
@@ -349,42 +344,6 @@ class Step:
         silver = self.before["silver"]
         seen = int(silver.facts("bronze_sequence") or 0) if silver else 0
         return max((f.sequence for f in self.bronze.files(after_sequence=seen)), default=seen)
-
-
-def specs(dataset: Dataset, bronze: pa.Schema) -> Mapping[str, TableSpec]:
-    """How silver, quarantine and ledger of a dataset should be, after a bronze of this schema; for the same dataset and
-    schema the same objects."""
-    held = _SPECS.get(id(dataset))
-    if held is None or not held[1].equals(bronze, check_metadata=True):
-        if len(_SPECS) >= _MOST_SPECS:
-            _SPECS.clear()
-        held = _SPECS[id(dataset)] = dataset, bronze, _specs(dataset, bronze)
-    return held[2]
-
-
-def _specs(dataset: Dataset, bronze: pa.Schema) -> Mapping[str, TableSpec]:
-    layout: Layout = silver_layout(dataset)
-    return {
-        "silver": TableSpec(
-            name=f"silver.{dataset.name}",
-            schema=silver_schema(dataset, version_column=VERSION in bronze.names),
-            partition=layout.partition,
-            sort=layout.sort,
-            key=layout.key,
-            comment=dataset.description,
-            properties={CONTRACT: dataset_text(dataset)},
-        ),
-        "quarantine": TableSpec(
-            name=f"quarantine.{dataset.name}",
-            schema=quarantine_schema(messages=KEY in bronze.names),
-            comment=f"Rows of {dataset.name} that break the contract, whole, with every reason.",
-        ),
-        "ledger": TableSpec(
-            name=f"ledger.{dataset.name}",
-            schema=ledger_schema(dataset),
-            comment=f"Rows of {dataset.name} that are duplicates, superseded, deletions or dropped by a declared rule.",
-        ),
-    }
 
 
 def _touches(info: FileInfo, spans: Sequence[Span]) -> bool:

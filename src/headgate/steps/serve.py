@@ -227,7 +227,7 @@ def _batches(engine: Engine, found: _Changes, start: Position, done: Served, run
 
 def table_spec(view: TableView, dataset: Dataset | None, comment: str) -> TableSpec | None:
     """What the contract says of a table of the lake beyond its columns; None when it says nothing."""
-    from headgate.steps.refine import specs
+    from headgate.steps.layers import specs
 
     layer = view.name.partition(".")[0]
     if dataset is not None and layer in ("silver", "quarantine", "ledger"):
