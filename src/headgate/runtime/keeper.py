@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from headgate.runtime.workspace import Workspace
 
 EVERY_S = 2.0  # between two looks
+PATIENCE_S = 60.0  # after which it no longer counts that it is another process' turn: that may stand still
 
 
 class Keeper:
@@ -38,7 +39,7 @@ class Keeper:
         if self.stop.wait(EVERY_S) or moved == self._seen:
             return
         with turn_at(self.project.lake, "upkeep") as mine:
-            if not mine:
+            if not mine and time.monotonic() < self._since + PATIENCE_S:
                 return
             now = time.monotonic()
             kept = tend(self.project, now - self._since)

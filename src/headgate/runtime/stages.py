@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from headgate.ports.store import TableSpec
     from headgate.runtime.workspace import Workspace
 
+STUCK_S = 10.0  # without a step of silver, after which whose turn it is no longer counts: its process may stand still
 NOT_MINE_S = 0.1  # between two looks at what another process does
 WAIT_S = 0.25  # the longest sleep before a stage looks at its surroundings again
 LOOK_S = 5.0  # how often a refiner asks the tables whether somebody else has landed rows
@@ -244,6 +245,8 @@ class Refiner:
         self.subject = flow.dataset.name
         self._begun = time.monotonic()
         self._looked = 0.0
+        self._stops: dict[str, int] = {}  # where silver was when another process judged
+        self._moved_s = self._begun  # when it last moved, or nothing waited
         self._more = True  # something may wait from before
         flow.judging = True
 
@@ -261,10 +264,12 @@ class Refiner:
         due = time.monotonic() >= self._looked + LOOK_S
         if not (self._more or self.flow.waiting_rows or due):
             self.flow.wait(lambda: self.flow.waiting_rows > 0 or self.stop.is_set(), WAIT_S)
+            self._moved_s = time.monotonic()
             return
         with turn_at(self.project.lake, f"refine {self.subject}") as mine:
-            if mine:
+            if mine or time.monotonic() > self._moved_s + STUCK_S:
                 self._judge()
+                self._moved_s = time.monotonic()
                 return
         self._look()
 
@@ -272,8 +277,10 @@ class Refiner:
         """Another process judges: see how far it is. Two at once would judge the same rows, and one in vain."""
         view = self.project.lake.cut().table(f"silver.{self.subject}")
         if view is not None:
-            stops = view.position(stream_of(self.flow.dataset)).tokens
-            self.flow.reached({partition: int(stop) for partition, stop in stops.items()})
+            stops = {p: int(stop) for p, stop in view.position(stream_of(self.flow.dataset)).tokens.items()}
+            self.flow.reached(stops)
+            if stops != self._stops or not self.flow.waiting_rows:
+                self._stops, self._moved_s = stops, time.monotonic()
         time.sleep(NOT_MINE_S)
 
     def _judge(self) -> None:

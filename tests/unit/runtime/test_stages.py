@@ -129,6 +129,23 @@ def test_of_two_workers_one_judges_at_a_time_and_the_other_sees_what_it_did(proj
     lander.reset()
 
 
+def test_a_process_that_stands_still_in_its_turn_does_not_hold_up_the_others(project, flow, monkeypatch):
+    lander = stages.Lander(project, flow, run(), Event())
+    lander.turn()
+    one = stages.Refiner(project, flow, run(), Event(), BoundedSemaphore(2))
+    clock = [1000.0]
+    monkeypatch.setattr(stages.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(stages.time, "sleep", lambda seconds: None)
+    with project.lake.turn("refine orders"):
+        one._moved_s = clock[0]
+        one.turn()
+        assert flow.waiting_rows == 100, "it waits"
+        clock[0] += stages.STUCK_S + 1
+        one.turn()
+        assert flow.waiting_rows == 0, "but not for ever"
+    lander.reset()
+
+
 def test_a_run_that_goes_on_collects_its_garbage(tmp_path, monkeypatch):
     """One that ends does not: it is over sooner than garbage matters."""
     seen = []
