@@ -12,6 +12,9 @@ from dataclasses import dataclass
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
+# Modules are found compiled, as an installer leaves them, also where the shell tells Python to compile them each time.
+_ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
 
 @dataclass(frozen=True, slots=True)
 class Cost:
@@ -36,7 +39,7 @@ def run(
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=subprocess.STDOUT,
-            env={**os.environ, **(env or {})},
+            env={**_ENVIRONMENT, **(env or {})},
             cwd=cwd,
         )
         _, status, usage = os.wait4(process.pid, 0)
