@@ -136,6 +136,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "jemalloc")
         # Landing takes the same megabytes again and again, on a busy machine more than the usual second apart.
         os.environ.setdefault("JE_ARROW_MALLOC_CONF", "dirty_decay_ms:10000")
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # nobody here multiplies matrices, and its threads wait busily
     gc.disable()  # imports make many objects that stay; one collection afterwards costs less than dozens meanwhile
     module, _, function = arguments.target.partition(":")
     try:
