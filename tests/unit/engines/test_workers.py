@@ -16,7 +16,7 @@ from headgate.engines.duckdb import open_engine, pieces, pool
 from headgate.engines.duckdb.connection import Settings
 from headgate.engines.duckdb.pieces import plan_pieces
 from headgate.engines.duckdb.processes import start_workers
-from headgate.engines.duckdb.worker import hash_sum, is_among
+from headgate.engines.duckdb.worker import hash_sum, where_among
 from headgate.errors import FixInputError, HeadgateError, RetryableError
 from headgate.ports.batch import FORMAT, RAW
 
@@ -119,9 +119,12 @@ def test_sums_of_hashes_are_exact():
 
 
 def test_membership_is_exact():
-    ordered = np.array([2, 5, 9], np.uint64)
-    assert is_among(np.array([1, 2, 9, 10], np.uint64), ordered).tolist() == [False, True, True, False]
-    assert is_among(np.array([1], np.uint64), ordered[:0]).tolist() == [False]
+    ordered = np.array([2, 5, 9, 2**64 - 1], np.uint64)
+    alike = 2 + 2**40  # in its lowest bits
+    values = np.array([1, 2, 9, 10, alike, 2**64 - 1, 2], np.uint64)
+    assert where_among(values, ordered).tolist() == [1, 2, 5, 6]
+    assert where_among(values, ordered[:0]).tolist() == []
+    assert where_among(values[:0], ordered).tolist() == []
 
 
 @pytest.mark.parametrize(

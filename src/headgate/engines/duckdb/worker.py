@@ -63,13 +63,18 @@ class WriteReport:
     checksum: int
 
 
-def is_among(values: np.ndarray, ordered: np.ndarray) -> np.ndarray:
-    """Which of the values are among the others, which are sorted."""
+def where_among(values: np.ndarray, ordered: np.ndarray) -> np.ndarray:
+    """Where values stand that are among the others, which are sorted; both are hashes. By their lowest bits most are
+    told apart at once: a search through many others costs ten times as much."""
     if not len(ordered):
-        return np.zeros(len(values), bool)
-    at = np.searchsorted(ordered, values)
+        return np.empty(0, np.int64)
+    low = np.uint64((1 << (len(ordered).bit_length() + 4)) - 1)
+    known = np.zeros(int(low) + 1, bool)
+    known[ordered & low] = True
+    maybe = np.flatnonzero(known[values & low])
+    at = np.searchsorted(ordered, values[maybe])
     at[at == len(ordered)] = 0
-    found: np.ndarray = ordered[at] == values
+    found: np.ndarray = maybe[ordered[at] == values[maybe]]
     return found
 
 
@@ -155,7 +160,8 @@ class Worker:
         names = [*wanted_columns(self.job.dataset, self.key), PARTITION, OFFSET, KEY, CONTENT, DELETES]
         for number, (held, keep) in self._held.items():
             rows = _with_deletes(held)
-            at = np.flatnonzero(keep & is_among(rows[KEY].to_numpy(), hashes))
+            at = where_among(rows[KEY].to_numpy(), hashes)
+            at = at[keep[at]]
             some = take(rows.select(names), at)
             some = some.append_column(PIECE, pa.array(np.full(len(at), number, np.int32)))
             found.append(some.append_column(AT, pa.array(at)))
