@@ -383,6 +383,70 @@ def test_the_fast_way_takes_only_what_careful_reading_takes_and_makes_the_same_o
         assert found == wanted
 
 
+def _bronze(lines):
+    return (
+        lines_table(lines)
+        .append_column(PARTITION, pa.array(["p"] * len(lines)))
+        .append_column(OFFSET, pa.array(range(len(lines)), pa.int64()))
+        .append_column(INGESTED_AT, pa.array([0] * len(lines), INSTANT))
+    )
+
+
+def _all_of(decoder, table):
+    """Kept rows by offset, and the refused rows."""
+    quick = decoder.decode(table)
+    rest = decoder.careful_rest()
+    rows = [one.rows.filter(pa.array(one.keep)).to_pylist() for one in (quick, rest)]
+    return {row[OFFSET]: repr(row) for row in [*rows[0], *rows[1]]}, rest.refused.to_pylist()
+
+
+def test_how_lines_lie_in_memory_does_not_matter():
+    lines = [
+        line for n, bad in enumerate(TORTURE.values()) for line in (dumps(id=f"a{n}"), bad, payload(amount=n / 100))
+    ]
+    lines.append(dumps(ratio=1).replace(b'"ratio": 1', b'"ratio": 0.1000000000000000055'))
+    with connect(Settings(), threads=1) as connection:
+        whole = _bronze(lines)
+        kept, refused = _all_of(JsonDecoder(connection, EVENT), whole)
+        parts = [whole.slice(n, 4).take(list(range(len(whole.slice(n, 4))))) for n in range(0, len(lines), 4)]
+        sliced = [whole.slice(n, 5) for n in range(0, len(lines), 5)]
+        empty = whole.slice(0, 0)
+        for other in ([empty, *parts], [*sliced, empty]):
+            table = pa.concat_tables(other)
+            assert table[RAW].num_chunks > 3
+            assert _all_of(JsonDecoder(connection, EVENT), table) == (kept, refused)
+    assert len(kept) + len(refused) == len(lines)
+
+
+@pytest.mark.parametrize(
+    "vanishing",
+    [
+        dumps(ratio=7).replace(b'"ratio": 7', b'"ratio": 7e-400'),
+        payload(amount=7).replace(b'"amount": 7', b'"amount": 7E-0400'),
+        payload(items=[{"sku": "s", "qty": 1, "price": 7}]).replace(b'"price": 7', b'"price": 7e-400'),
+    ],
+)
+def test_a_number_that_vanishes_is_found_among_lines_that_fit(vanishing):
+    zeros = [dumps(ratio=0), payload(amount=0), payload(items=[{"sku": "s", "qty": 1, "price": 0}])]
+    with connect(Settings(), threads=1) as connection:
+        decoder = JsonDecoder(connection, EVENT)
+        for lines, waiting in (([dumps(), dumps()], 0), ([dumps(), vanishing, *zeros], 1), ([*zeros, dumps()], 0)):
+            decoded = decoder.decode(_bronze(lines))
+            assert decoder.waiting == waiting
+            assert int(decoded.keep.sum()) == len(lines) - waiting
+            if waiting:
+                assert decoder.careful_rest().refused[OFFSET].to_pylist() == [1]
+
+
+def test_each_piece_gets_its_own_lines_from_statements_made_once():
+    with connect(Settings(), threads=1) as connection:
+        decoder = JsonDecoder(connection, EVENT)
+        for number in range(3):
+            lines = [dumps(id=f"piece {number}, line {n}") for n in range(5)]
+            decoded = decoder.decode(_bronze(lines))
+            assert decoded.rows["id"].to_pylist() == [f"piece {number}, line {n}" for n in range(5)]
+
+
 def _by_offset(rows, keep):
     return {r[OFFSET]: repr(r) for r, k in zip(rows.to_pylist(), keep, strict=True) if k}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, TypeAlias
 
 import duckdb
@@ -51,6 +52,20 @@ def whole(column: Array) -> Array:
     """A column as one array."""
     joined = column.combine_chunks()
     return pa.concat_arrays(joined.chunks) if isinstance(joined, pa.ChunkedArray) else joined
+
+
+def leaves(path: str, array: Array) -> Iterator[tuple[str, Array]]:
+    """The flat arrays that a nested one is made of, by their Parquet paths."""
+    if pa.types.is_struct(array.type):
+        for number, member in enumerate(array.flatten()):
+            yield from leaves(f"{path}.{array.type.field(number).name}", member)
+    elif pa.types.is_map(array.type):
+        yield from leaves(f"{path}.key_value.key", array.keys)
+        yield from leaves(f"{path}.key_value.value", array.items)
+    elif pa.types.is_list(array.type):
+        yield from leaves(f"{path}.list.element", array.flatten())
+    else:
+        yield path, array
 
 
 def distinct(values: np.ndarray) -> np.ndarray:

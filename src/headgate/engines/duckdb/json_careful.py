@@ -285,6 +285,8 @@ def _integer(given: str, bits: int) -> int:
 
 def _float(given: str, bits: int) -> float:
     value = _made(float, given)
+    if bits == 64 and repr(value) == given:
+        return value
     if not math.isfinite(value) or len(given) > _LONGEST_NUMBER:
         raise _Misfit
     printed = repr(value)

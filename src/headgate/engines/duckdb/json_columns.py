@@ -8,17 +8,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 
 from headgate.contract.model import Dataset, Field, Kind, Type
 from headgate.contract.sql_columns import exact
 from headgate.contract.sql_names import item_of, key_of
 from headgate.contract.to_sql import Column, column, duckdb_type, literal, quote
+from headgate.engines.duckdb.arrays import compute, leaves, whole
 from headgate.engines.duckdb.judgement import FALSE, SourceColumn
 
 TEXT = "hg_text"  # the column that holds the line
 OBJECT = "hg_object"  # the column that holds the line read
 _SAFE_DIGITS = 15
+_TINY = 1e-290  # greater than all floats whose text may lose digits, or be another number's
 
 
 def structure(dataset: Dataset) -> str:
@@ -70,9 +73,12 @@ class _Made:
     tiny: str = FALSE
 
 
-def columns(dataset: Dataset, transforms: Mapping[str, pa.DataType]) -> dict[str, SourceColumn]:
+def columns(
+    dataset: Dataset, transforms: Mapping[str, pa.DataType], *, vanished: bool = True
+) -> dict[str, SourceColumn]:
     """The typed columns over `hg_object`; what a transform reads stands beside it as texts by key, and `transforms`
-    are the types that transforms have over those."""
+    are the types that transforms have over those. Without `vanished`, rows are right only where nothing is
+    `next_to_nothing` in them."""
     made = {}
     for field in dataset.fields:
         if field.transform is not None:
@@ -81,10 +87,24 @@ def columns(dataset: Dataset, transforms: Mapping[str, pa.DataType]) -> dict[str
         else:
             sql = f"struct_extract({OBJECT}, {literal(field.source_name)})"
             inner = _column(field, sql, 0)
-            one = Column(inner.value, _any([inner.bad, _vanished(inner.tiny)]))
+            one = Column(inner.value, _any([inner.bad, _vanished(inner.tiny) if vanished else FALSE]))
             text = f"CAST({sql} AS VARCHAR)"
         made[field.name] = SourceColumn(one, text)
     return made
+
+
+def next_to_nothing(rows: pa.Table, names: Sequence[str]) -> bool:
+    """Whether some number in these columns is: one that was in the text may have vanished in it."""
+    return any(_tiny_in(leaf) for name in names for _, leaf in leaves(name, whole(rows[name])))
+
+
+def _tiny_in(leaf: Any) -> bool:
+    if pa.types.is_decimal(leaf.type):
+        return bool(compute.any(compute.equal(leaf, pa.scalar(0, leaf.type))).as_py())
+    if not pa.types.is_floating(leaf.type):
+        return bool(pa.types.is_nested(leaf.type))  # none is expected, and what is in it would not be known
+    values = leaf.to_numpy(zero_copy_only=False).astype(np.float64, copy=False)
+    return bool((np.abs(values) < _TINY).any())
 
 
 def _vanished(tiny: str) -> str:
@@ -128,7 +148,7 @@ def _value(of: Type, sql: str, depth: int) -> _Made:
 
 
 def _tiny(sql: str) -> str:
-    return f"coalesce(abs({sql}) < 1e-290, false)"
+    return f"coalesce(abs({sql}) < {_TINY}, false)"
 
 
 def _decimal(of: Type, sql: str, depth: int) -> _Made:
@@ -145,7 +165,9 @@ def _time(of: Type, sql: str) -> _Made:
     if of.kind is Kind.TIME:
         short = f"strlen({sql}) <= 15"
     elif of.zoned:
-        short = f"(strlen({sql}) <= 27 OR (strlen({sql}) <= 32 AND substr({sql}, -6, 1) IN ('+', '-')))"
+        # CASE, not OR: only CASE spares the usual text the look at its characters.
+        long = f"strlen({sql}) <= 32 AND substr({sql}, -6, 1) IN ('+', '-')"
+        short = f"CASE WHEN strlen({sql}) <= 27 THEN true ELSE {long} END"
         # The zone can carry the first and the last day out of the years that everybody can hold.
         short += f" AND epoch_us({value}) BETWEEN -62135596800000000 AND 253402300799999999"
     else:

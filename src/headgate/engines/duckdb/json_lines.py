@@ -10,7 +10,7 @@ once but when many lines wait
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,7 +29,6 @@ from headgate.engines.duckdb.decoded import (
     REASON_TYPE,
     REFUSED_SCHEMA,
     Decoded,
-    joined,
     take_dropped,
     warned,
     without_marks,
@@ -76,30 +75,31 @@ class JsonDecoder:
         self.strict = build(dataset, columns, versioned=False, proven=self.gate.proven, relation=strict)
         self.lenient = build(dataset, columns, versioned=False, proven=self.gate.proven, relation=lenient)
         self.exact = build(dataset, _careful_columns(dataset, transforms), versioned=False)
-        self._strict, self._lenient, self._exact = (
-            Query(connection, one.select) for one in (self.strict, self.lenient, self.exact)
+        quick = json_columns.columns(dataset, transforms, vanished=False)
+        self.quick = build(dataset, quick, versioned=False, proven=self.gate.proven, relation=strict)
+        self._numeric = [f.name for f in dataset.fields if columns[f.name].column.bad != quick[f.name].column.bad]
+        self._tiny = False  # numbers next to nothing have been seen
+        self._quick, self._strict, self._lenient, self._exact = (
+            Query(connection, one.select) for one in (self.quick, self.strict, self.lenient, self.exact)
         )
         self._explained = Query(connection, f"{self.exact.explain} ORDER BY {ROW}")
+        self._rules = {rule.id: rule for rule in reversed(dataset.rules)}
         self.key_lists = json_columns.key_lists(dataset)
         self._failures = 0
         self._waiting: list[pa.Table] = []
         self._refusals: list[str | None] = []
 
     def decode(self, table: pa.Table) -> Decoded:
-        """The rows of a bronze table, judged."""
-        parts, start = [], 0
-        for chunk in table[RAW].chunks:
-            if len(chunk):
-                parts.append(self._chunk(table.slice(start, len(chunk)), chunk))
-                start += len(chunk)
-        if not parts:
+        """The rows of a bronze table, judged. Its chunks go through steps 1 and 2 one by one, while they are in the
+        processor's cache, and through step 3 together: to plan a statement takes as long as thousands of its rows."""
+        if not table.num_rows:
             return self._nothing(table)
-        return joined(parts)
-
-    def _chunk(self, table: pa.Table, raw: Array) -> Decoded:
-        data, offsets = _buffers(raw)
-        apart = self._gate(data, offsets)
-        self._set_long_numbers_apart(data, offsets, apart)
+        raw, apart, first = _chunked(table[RAW]), _Apart(), 0
+        for chunk in raw.chunks:
+            data, offsets = _buffers(chunk)
+            self._gate(data, offsets, first, apart)
+            self._set_long_numbers_apart(data, offsets, first, apart)
+            first += len(chunk)
         judged, judgement = self._columns(raw, apart)
         refused = judged[REFUSED].to_numpy()
         for number in judged[ROW].to_numpy()[refused].tolist():
@@ -119,7 +119,9 @@ class JsonDecoder:
         numbers = sorted(apart.lines)
         if numbers:
             kept = [*_KEPT, ORIGINAL] if ORIGINAL in table.column_names else _KEPT
-            self._waiting.append(take(table.select(kept), np.array(numbers)))
+            chosen = np.zeros(table.num_rows, bool)
+            chosen[numbers] = True
+            self._waiting.append(pick(table.select(kept), chosen))
             self._refusals.extend(apart.lines[n] for n in numbers)
 
     def _transforms(self) -> dict[str, pa.DataType]:
@@ -139,40 +141,36 @@ class JsonDecoder:
         self._waiting, self._refusals = [], []
         return self._care(lines, refusals)
 
-    def _gate(self, data: np.ndarray, offsets: np.ndarray) -> _Apart:
-        """Step 1."""
-        apart = _Apart()
+    def _gate(self, data: np.ndarray, offsets: np.ndarray, first: int, apart: _Apart) -> None:
+        """Step 1 for a chunk whose lines are numbered from `first` on."""
         decode, view = self.gate.decode, _view(data)
         edges = offsets.tolist()
         start = edges[0]
-        for number in range(len(edges) - 1):
-            stop = edges[number + 1]
+        for number, stop in enumerate(edges[1:], first):
             try:
                 decode(view[start:stop])
             except REFUSALS as problem:
                 apart.lines[number] = str(problem)
             start = stop
-        return apart
 
-    def _set_long_numbers_apart(self, data: np.ndarray, offsets: np.ndarray, apart: _Apart) -> None:
-        """Step 2."""
+    def _set_long_numbers_apart(self, data: np.ndarray, offsets: np.ndarray, first: int, apart: _Apart) -> None:
+        """Step 2 for a chunk."""
         if not self.number_names:
             return
         view = _view(data)
         for number in lines_with_long_numbers(data, offsets, in_arrays=self.in_arrays).tolist():
-            if number not in apart.lines:
+            if first + number not in apart.lines:
                 line = bytes(view[offsets[number] : offsets[number + 1]])
                 if self.wide_decimals or not survives(line, self.number_names):
-                    apart.lines[number] = None
+                    apart.lines[first + number] = None
 
     def _columns(self, raw: Array, apart: _Apart) -> tuple[pa.Table, Judgement]:
         """Step 3. Lines set apart are NULL in the bitmap, so nothing is copied."""
-        lines = pa.table({ROW: np.arange(len(raw), dtype=np.int64), TEXT: _as_text(raw, apart.lines)})
-        self.connection.register(_LINES, lines)
+        self._register(raw, apart)
         try:
             if self._failures < _MOST_FAILURES:
                 try:
-                    judged = self._strict.fetch()
+                    judged = self._strictly()
                 except (duckdb.Error, UnicodeDecodeError):
                     # A key is missing or comes twice somewhere. DuckDB's message quotes the line, maybe cut inside a
                     # character, and then cannot be read itself.
@@ -189,12 +187,25 @@ class JsonDecoder:
         finally:
             self.connection.unregister(_LINES)
 
+    def _register(self, raw: Array, apart: _Apart) -> None:
+        texts = _as_texts(raw, apart.lines)
+        self.connection.register(_LINES, pa.table({ROW: np.arange(len(raw), dtype=np.int64), TEXT: texts}))
+
+    def _strictly(self) -> pa.Table:
+        """Lines in which every key is there once. Whether numbers are next to nothing is told from all of them
+        together; only where some are (a price of 0 is one) does SQL look into each list of numbers."""
+        if not self._tiny:
+            judged = self._quick.fetch()
+            self._tiny = json_columns.next_to_nothing(judged, self._numeric)
+            if not self._tiny:
+                return judged
+        return self._strict.fetch()
+
     def _leniently(self, raw: Array, apart: _Apart) -> pa.Table:
         """Lines in which keys may be missing; those in which keys come twice are set apart first."""
         if repeated := self._repeated():
             apart.lines.update(dict.fromkeys(repeated))
-        lines = pa.table({ROW: np.arange(len(raw), dtype=np.int64), TEXT: _as_text(raw, apart.lines)})
-        self.connection.register(_LINES, lines)
+        self._register(raw, apart)
         return self._lenient.fetch()
 
     def _repeated(self) -> list[int]:
@@ -220,15 +231,14 @@ class JsonDecoder:
         some = [read for read in reads if read.whole]
         source = self._source(pick(lines, whole), some)
         self.connection.register(SOURCE, source)
-        judged = self._exact.fetch()
-        explained = self._explained.fetch()
-        reasons: list[Any] = explained["reasons"].to_pylist()
-        self.connection.unregister(SOURCE)
+        reasons: list[Any] = self._explained.fetch()["reasons"].to_pylist()
         for read, more in zip(some, reasons, strict=True):
             read.reasons.extend(r for r in more if not self._follows(r, read.bad_paths))
         bad = np.array([bool(read.reasons) for read in reads])
-        coordinates = pick(lines, whole)
-        keep = ~bad[whole]
+        self.connection.register(SOURCE, pick(source, ~bad[whole]))
+        judged = self._exact.fetch()
+        self.connection.unregister(SOURCE)
+        coordinates, keep = pick(lines, ~bad), np.ones(judged.num_rows, bool)
         dropped = take_dropped(judged, self.exact, coordinates, keep)
         return Decoded(
             without_marks(judged, coordinates),
@@ -241,7 +251,7 @@ class JsonDecoder:
     def _follows(self, reason: Mapping[str, Any], bad_paths: set[str]) -> bool:
         """Whether a rule fails only because a value could not be read, which is a reason of its own: a required field
         that is then missing, a checksum over a field that is then not whole."""
-        rule = next((r for r in self.dataset.rules if r.id == reason["rule"]), None)
+        rule = self._rules.get(reason["rule"])
         if rule is None or not bad_paths:
             return False
         if rule.check == "checksum":
@@ -308,10 +318,14 @@ def _careful_columns(dataset: Dataset, transforms: Mapping[str, pa.DataType]) ->
 
 def _buffers(raw: Array) -> tuple[np.ndarray, np.ndarray]:
     """The bytes of a binary array and the edges of its values within them, without copying."""
-    wide = pa.types.is_large_binary(raw.type)
     _, edges, data = raw.buffers()
-    offsets = np.frombuffer(edges, np.int64 if wide else np.int32)[raw.offset : raw.offset + len(raw) + 1]
+    offsets = np.frombuffer(edges, np.int32)[raw.offset : raw.offset + len(raw) + 1]
     return np.frombuffer(data, np.uint8) if data is not None else np.empty(0, np.uint8), offsets
+
+
+def _chunked(raw: Array) -> Array:
+    """The column as plain binary chunks, none of them empty."""
+    return pa.chunked_array([chunk for chunk in raw.cast(pa.binary()).chunks if len(chunk)], pa.binary())
 
 
 def _view(data: np.ndarray) -> memoryview:
@@ -319,13 +333,19 @@ def _view(data: np.ndarray) -> memoryview:
     return memoryview(readable)
 
 
-def _as_text(raw: Array, apart: dict[int, str | None]) -> Array:
+def _as_texts(raw: Array, apart: Collection[int]) -> Array:
     """The same bytes as texts (the gate has proven them), with the lines set apart as NULL."""
-    of = pa.large_string() if pa.types.is_large_binary(raw.type) else pa.string()
-    keep = np.ones(raw.offset + len(raw), bool)
-    keep[np.fromiter(apart, np.int64, len(apart)) + raw.offset] = False
-    bitmap = pa.py_buffer(np.packbits(keep, bitorder="little").tobytes())
-    return pa.Array.from_buffers(of, len(raw), [bitmap, *raw.buffers()[1:]], len(apart), raw.offset)
+    keep = np.ones(len(raw), bool)
+    keep[np.fromiter(apart, np.int64, len(apart))] = False
+    texts, first = [], 0
+    for chunk in raw.chunks:
+        there = np.ones(chunk.offset + len(chunk), bool)
+        there[chunk.offset :] = keep[first : first + len(chunk)]
+        first += len(chunk)
+        bitmap = pa.py_buffer(np.packbits(there, bitorder="little").tobytes())
+        buffers = [bitmap, *chunk.buffers()[1:]]
+        texts.append(pa.Array.from_buffers(pa.string(), len(chunk), buffers, offset=chunk.offset))
+    return pa.chunked_array(texts, pa.string())
 
 
 def _coordinates(table: pa.Table, rows: np.ndarray) -> pa.Table:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from headgate.engines.duckdb.arrays import Array, compute, take, whole
+from headgate.engines.duckdb.arrays import Array, compute, leaves, take, whole
 from headgate.engines.duckdb.files import file_schema, locate
 from headgate.engines.duckdb.judgement import CONTENT, KEY
 from headgate.engines.duckdb.key_index import IndexLayout, IndexWriter
@@ -180,21 +180,8 @@ def sort_rows(rows: pa.Table, by: Sequence[str]) -> pa.Table:
 def _repeating(sample: pa.Table) -> Any:
     """The Parquet paths of columns whose values repeat: only there a dictionary saves anything."""
     head = sample.slice(0, _SAMPLE)
-    found = [path for name in head.column_names for path, leaf in _leaves(name, whole(head[name])) if _repeats(leaf)]
+    found = [path for name in head.column_names for path, leaf in leaves(name, whole(head[name])) if _repeats(leaf)]
     return found or False
-
-
-def _leaves(path: str, array: Array) -> Iterator[tuple[str, Array]]:
-    if pa.types.is_struct(array.type):
-        for number, member in enumerate(array.flatten()):
-            yield from _leaves(f"{path}.{array.type.field(number).name}", member)
-    elif pa.types.is_map(array.type):
-        yield from _leaves(f"{path}.key_value.key", array.keys)
-        yield from _leaves(f"{path}.key_value.value", array.items)
-    elif pa.types.is_list(array.type):
-        yield from _leaves(f"{path}.list.element", array.flatten())
-    else:
-        yield path, array
 
 
 def _repeats(leaf: Array) -> bool:

@@ -17,6 +17,7 @@ from headgate.ports.engine import RefineJob, Span
 
 PIECE_BYTES = 32 * 2**20
 PIECE_ROWS = 250_000
+RAW_ROWS = 4096  # of JSON lines read at a time: one large array would be moved each time that it outgrows its memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,15 +134,18 @@ def read_piece(piece: Piece, job: RefineJob, wanted: dict[str, np.ndarray] | Non
             unread.append(FILE)  # a CSV file's name tells its delimiter
         schema = pa.schema([f for f in job.bronze_schema if f.name not in unread])
         there = set(file.schema_arrow.names)
-        table = file.read_row_groups(
-            list(piece.row_groups), columns=[n for n in schema.names if n in there], use_threads=False
-        )
+        groups, columns = list(piece.row_groups), [n for n in schema.names if n in there]
+        if RAW in there and HEADER not in there:
+            parts = file.iter_batches(RAW_ROWS, row_groups=groups, columns=columns, use_threads=False)
+            table = pa.Table.from_batches(parts)
+        else:
+            table = file.read_row_groups(groups, columns=columns, use_threads=False)
     types: list[Any] = [plain_type(f.type) for f in schema]
-    columns = [
+    fitted = [
         table[name].cast(of) if name in there else pa.nulls(table.num_rows, of)
         for name, of in zip(schema.names, types, strict=True)
     ]
-    table = pa.Table.from_arrays(columns, names=schema.names)
+    table = pa.Table.from_arrays(fitted, names=schema.names)
     if piece.whole:
         return table
     return pick(table, _inside(table, job.spans, wanted))
