@@ -42,29 +42,22 @@ class Gate:
         self.decode = msgspec.json.Decoder(whole).decode
 
     def _struct(self, fields: Sequence[Field], path: str, extra_keys: Sequence[str] = ()) -> Any:
-        """A Struct for an object; optional keys last, as Python wants it."""
-        required: list[Any] = []
-        optional: list[Any] = []
+        """A Struct for an object. Its members stand in the contract's order: where keys come in that order, each is
+        found at once."""
+        members: list[Any] = []
         names: dict[str, str] = {}
         for field in fields:
             attribute = f"f{len(names)}"
             names[attribute] = field.source_name
             hint, present = self._member(field, f"{path}{field.name}")
-            if present:
-                required.append((attribute, hint))
-            else:
-                optional.append((attribute, hint | None, None))
+            members.append((attribute, hint) if present else (attribute, hint | None, None))
         for key in extra_keys:
             attribute = f"f{len(names)}"
             names[attribute] = key
-            optional.append((attribute, msgspec.Raw, msgspec.Raw()))
+            members.append((attribute, msgspec.Raw, msgspec.Raw()))
         self._made += 1
         return msgspec.defstruct(
-            f"Row{self._made}",
-            [*required, *optional],
-            rename=names,
-            gc=False,
-            forbid_unknown_fields=self._forbid,
+            f"Row{self._made}", members, rename=names, gc=False, forbid_unknown_fields=self._forbid, kw_only=True
         )
 
     def _member(self, field: Field, path: str) -> tuple[Any, bool]:
