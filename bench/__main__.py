@@ -1,4 +1,4 @@
-"""`python -m bench [HOP …] [--rounds N] [--keep]`: run hops in turn with their limits and peers."""
+"""`python -m bench [HOP …] [--rounds N] [--keep] [--prepare]`: run hops in turn with their limits and peers."""
 
 from __future__ import annotations
 
@@ -20,10 +20,20 @@ def main() -> int:
     parser.add_argument("hop", nargs="*", help=f"all, or some of: {', '.join(hops)}")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--keep", action="store_true", help="write bench/RESULTS.md")
+    parser.add_argument("--prepare", action="store_true", help="only make what the hops keep in BENCH_FOLDER")
     arguments = parser.parse_args()
     chosen = hops if not arguments.hop or arguments.hop == ["all"] else arguments.hop
     if unknown := set(chosen) - set(hops):
         parser.error(f"no hop called {', '.join(sorted(unknown))}; there are: {', '.join(hops)}")
+    if arguments.prepare:
+        if not os.environ.get("BENCH_FOLDER"):
+            parser.error("BENCH_FOLDER names the folder in which hops keep what they make")
+        for name in chosen:
+            prepare = getattr(importlib.import_module(f"bench.hops.{name}"), "prepare", None)
+            if prepare is not None:
+                print(f"preparing {name}", file=sys.stderr)
+                prepare()
+        return 0
     state = machine()
     print("machine: " + ", ".join(f"{k} {v}" for k, v in state.items()), file=sys.stderr)
     figures = []

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
-import tempfile
 from functools import partial
 
+from bench import kept
 from bench.measure import Cost, in_turn, median, ratio, run
 from bench.report import Figure, figure
 
 SHORT = int(os.environ.get("BENCH_SHORT", "200000"))
 LONG = int(os.environ.get("BENCH_LONG", "20000000"))
 LOAD = 2_000_000
+_HISTORIES = {"short": SHORT, "long": LONG}
 CONTRACT = """apiVersion: v3.2.0
 kind: DataContract
 id: bench.events
@@ -55,11 +55,8 @@ print("step", time.perf_counter() - wall, time.process_time() - cpu, resource.ge
 
 def measure(rounds: int) -> list[Figure]:
     """CPU of the refine step per batch, long history over short, in batches of a thousand and of a hundred thousand."""
-    folder = tempfile.mkdtemp(prefix="headgate-bench-")
-    try:
-        projects = {
-            name: _Project(os.path.join(folder, name), rows) for name, rows in (("short", SHORT), ("long", LONG))
-        }
+    with kept.folder("history") as folder:
+        projects = _projects(folder)
         figures = []
         for size in (1000, 100_000):
             contenders = {f"{name} history, {size:,}": partial(project.add, size) for name, project in projects.items()}
@@ -68,8 +65,16 @@ def measure(rounds: int) -> list[Figure]:
             name = f"de-duplication: long history / short, {size:,} events"
             figures.append(figure(name, ratio(long, short, "cpu_s"), "ratio", 1.5, 1.1, against, median(long)))
         return figures
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+
+
+def prepare() -> None:
+    """The histories."""
+    with kept.folder("history") as folder:
+        _projects(folder)
+
+
+def _projects(folder: str) -> dict[str, _Project]:
+    return {name: _Project(os.path.join(folder, f"{name}-{rows}"), rows) for name, rows in _HISTORIES.items()}
 
 
 class _Project:
@@ -77,12 +82,15 @@ class _Project:
 
     def __init__(self, folder: str, history: int) -> None:
         self.folder, self.history, self.events = folder, history, 0
-        os.makedirs(os.path.join(folder, "contracts"))
-        os.makedirs(os.path.join(folder, "in"))
+        os.makedirs(os.path.join(folder, "contracts"), exist_ok=True)
+        os.makedirs(os.path.join(folder, "in"), exist_ok=True)
         with open(os.path.join(folder, "contracts", "events.odcs.yaml"), "w") as out:
             out.write(CONTRACT)
         with open(os.path.join(folder, "headgate.yaml"), "w") as out:
             out.write("datasets: {events: {}}\n")
+        if landed := sorted(os.listdir(os.path.join(folder, "in"))):  # an earlier run's: go on behind it
+            _land(folder)
+            self.events = sum(map(int, landed[-1].removesuffix(".parquet").split("-")))
         while self.events < history:
             self._land(min(LOAD, history - self.events), 0)
 
@@ -90,11 +98,14 @@ class _Project:
         return self._land(events, self.history)
 
     def _land(self, events: int, history: int) -> Cost:
-        path = os.path.join(self.folder, "in", f"{self.events:012}.parquet")
+        path = os.path.join(self.folder, "in", f"{self.events:012}-{events}.parquet")
         run([sys.executable, "-c", _DATA, path, str(self.events), str(events), str(history)])
         self.events += events
-        whole = run([sys.executable, "-c", _STEP, self.folder])
-        wall, cpu, peak = (
-            float(x) for x in next(s for s in whole.output.splitlines() if s.startswith("step")).split()[1:]
-        )
-        return Cost(wall, cpu, peak, whole.output)
+        return _land(self.folder)
+
+
+def _land(project: str) -> Cost:
+    """Land and refine what is new; the cost of refining."""
+    whole = run([sys.executable, "-c", _STEP, project])
+    wall, cpu, peak = (float(x) for x in next(s for s in whole.output.splitlines() if s.startswith("step")).split()[1:])
+    return Cost(wall, cpu, peak, whole.output)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
-import tempfile
 
-from bench import peers
+from bench import kept, peers
 from bench.measure import Cost, in_turn, median, ratio, run
 from bench.report import Figure, figure
 
@@ -106,19 +104,27 @@ print("step", time.perf_counter() - wall, time.process_time() - cpu, resource.ge
 
 def measure(rounds: int) -> list[Figure]:
     """Wall seconds of the merge step over the peers'; each round merges other changes into the same project."""
-    folder = tempfile.mkdtemp(prefix="headgate-bench-")
-    try:
+    with kept.folder("merge") as folder:
         return [*_spread(folder, rounds), *_last_days(folder, rounds), *_large(folder), *_upsert(folder)]
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+
+
+def prepare() -> None:
+    """Silver tables to merge into."""
+    with kept.folder("merge") as folder:
+        _project(folder, "spread", ROWS, partitioned=False)
+        _project(folder, "days", ROWS, partitioned=True)
+        if LARGE:
+            _project(folder, "large", LARGE, partitioned=False)
+        if UPSERT:
+            _project(folder, "upsert", ROWS, partitioned=False)
 
 
 def _spread(folder: str, rounds: int) -> list[Figure]:
     project = _project(folder, "spread", ROWS, partitioned=False)
-    silver, number = os.path.join(project, ".headgate", "lake", "silver"), iter(range(1, 1000))
+    silver = os.path.join(project, ".headgate", "lake", "silver")
 
     def ours() -> Cost:
-        _data(os.path.join(project, "in"), _scattered(ROWS, KEYS, change := next(number)), ROWS, change)
+        _data(os.path.join(project, "in"), _scattered(ROWS, KEYS, change := _changes(project)), ROWS, change)
         return _step(sys.executable, _STEP, project)
 
     contenders = {
@@ -133,14 +139,14 @@ def _spread(folder: str, rounds: int) -> list[Figure]:
 
 def _last_days(folder: str, rounds: int) -> list[Figure]:
     project = _project(folder, "days", ROWS, partitioned=True)
-    delta, number = os.path.join(folder, "delta"), iter(range(1, 1000))
+    delta = os.path.join(folder, "delta")
     first = os.path.join(project, "in", "0.parquet")
     start = ROWS * (DAYS - 3) // DAYS + 1
     changes: list[str] = []
 
     def ours() -> Cost:
         keys = f"select i from range({start}, {ROWS}) t(i) where hash(i) % 10 < 8"
-        changes.append(_data(os.path.join(project, "in"), keys, ROWS, next(number)))
+        changes.append(_data(os.path.join(project, "in"), keys, ROWS, _changes(project)))
         return _step(sys.executable, _STEP, project)
 
     contenders = {
@@ -159,7 +165,8 @@ def _large(folder: str) -> list[Figure]:
     if not LARGE:
         return []
     project = _project(folder, "large", LARGE, partitioned=False)
-    _data(os.path.join(project, "in"), _scattered(LARGE, LARGE // 10, 1), LARGE, 1)
+    change = _changes(project)
+    _data(os.path.join(project, "in"), _scattered(LARGE, LARGE // 10, change), LARGE, change)
     cost = _step(sys.executable, _STEP, project)
     print(f"    headgate merge, large: {cost}", file=sys.stderr)
     against = f"{LARGE // 10:,} keys into {LARGE:,} rows"
@@ -174,9 +181,10 @@ def _upsert(folder: str) -> list[Figure]:
         return []
     project = _project(folder, "upsert", ROWS, partitioned=False)
     first = os.path.join(project, "in", "0.parquet")
-    changes = _data(os.path.join(project, "in"), _scattered(ROWS, UPSERT, 1), ROWS, 1)
+    change = _changes(project)
+    changes = _data(os.path.join(project, "in"), _scattered(ROWS, UPSERT, change), ROWS, change)
     mine = _step(sys.executable, _STEP, project)
-    theirs = _step(peers.python(), _UPSERT, os.path.join(folder, "iceberg"), first, changes)
+    theirs = _step(peers.python(), _UPSERT, os.path.join(folder, f"iceberg-{change}"), first, changes)
     against = f"{UPSERT:,} keys into {ROWS:,} rows; upsert {theirs.wall_s:.1f} s"
     return [figure("merge: wall / PyIceberg upsert", mine.wall_s / theirs.wall_s, "ratio", 0.2, 0.1, against, mine)]
 
@@ -184,6 +192,8 @@ def _upsert(folder: str) -> list[Figure]:
 def _project(folder: str, name: str, rows: int, *, partitioned: bool) -> str:
     """A project whose silver holds the first rows."""
     project = os.path.join(folder, name)
+    if os.path.exists(os.path.join(project, "made")):
+        return project
     os.makedirs(os.path.join(project, "contracts"))
     with open(os.path.join(project, "contracts", "sales.odcs.yaml"), "w") as out:
         day = ", " + PARTITIONED if partitioned else ""
@@ -192,7 +202,13 @@ def _project(folder: str, name: str, rows: int, *, partitioned: bool) -> str:
         out.write("datasets: {sales: {}}\n")
     _data(os.path.join(project, "in"), f"select * from range({rows})", rows, 0)
     _step(sys.executable, _STEP, project)
+    open(os.path.join(project, "made"), "w").close()
     return project
+
+
+def _changes(project: str) -> int:
+    """The number of the next batch of changes."""
+    return len(os.listdir(os.path.join(project, "in")))
 
 
 def _scattered(rows: int, keys: int, change: int) -> str:

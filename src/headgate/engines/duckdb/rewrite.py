@@ -70,8 +70,7 @@ def rewrite(settings: Settings, job: RefineJob, tasks: Sequence[Rewrite]) -> lis
     """Every file of the tasks written again, on all cores. DefectError when a row to lose is not where it should be."""
     if not tasks:
         return []
-    share = max(1, settings.cores // len(tasks))
-    ranges = [one for task in tasks for one in _ranges(task, share)]
+    ranges = _ranges(tasks, settings.cores)
     rewriter = _Rewriter(settings, job)
     with ThreadPoolExecutor(min(settings.cores, len(ranges))) as threads:
         written = list(threads.map(rewriter.write, ranges))
@@ -85,18 +84,25 @@ def rewrite(settings: Settings, job: RefineJob, tasks: Sequence[Rewrite]) -> lis
     return list(reports.values())
 
 
-def _ranges(task: Rewrite, share: int) -> Iterator[Range]:
-    """The file's row groups in up to `share` ranges."""
-    with open_parquet(task.path) as file:
-        metadata = file.metadata
-        sizes = [metadata.row_group(n).total_byte_size for n in range(metadata.num_row_groups)]
-        rows = [metadata.row_group(n).num_rows for n in range(metadata.num_row_groups)]
-    parts = max(1, min(share, sum(sizes) // SHARE_BYTES, len(sizes)))
-    start = 0
-    for groups in np.array_split(np.arange(len(sizes)), parts):
-        stop = start + sum(rows[n] for n in groups)
-        yield Range(task, tuple(int(n) for n in groups), start, stop)
-        start = stop
+def _ranges(tasks: Sequence[Rewrite], cores: int) -> list[Range]:
+    """All files, the greatest first; one that is more than a core's share of the work in several ranges."""
+    sizes, rows = {}, {}
+    for task in tasks:
+        with open_parquet(task.path) as file:
+            groups = [file.metadata.row_group(n) for n in range(file.metadata.num_row_groups)]
+            sizes[task.path] = sum(group.total_byte_size for group in groups)
+            rows[task.path] = [group.num_rows for group in groups]
+    fair = max(sum(sizes.values()) / cores, SHARE_BYTES)
+    ranges = []
+    for task in sorted(tasks, key=lambda one: -sizes[one.path]):
+        counts = rows[task.path]
+        parts = max(1, min(round(sizes[task.path] / fair), len(counts)))
+        start = 0
+        for groups in np.array_split(np.arange(len(counts)), parts):
+            stop = start + sum(counts[n] for n in groups)
+            ranges.append(Range(task, tuple(int(n) for n in groups), start, stop))
+            start = stop
+    return ranges
 
 
 def _inside(rows: pa.Table, one: Range) -> pa.Table:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -125,18 +125,18 @@ class IcebergView:
         """Live data files, oldest commit first; `upper` of a text column is a bound, perhaps longer than any value."""
         entries = live_entries(self._storage.io, self._storage.manifests, self._manifests, after_sequence)
         check_data(entries, self.name)
-        kinds = {f.field_id: (f.name, f.field_type) for f in self.metadata.schema().fields}
+        kinds = {f.name: (f.field_id, f.field_type) for f in self.metadata.schema().fields}
         return [self._info(entry, kinds) for entry in entries]
 
-    def _info(self, entry: ManifestEntry, kinds: Mapping[int, tuple[str, Any]]) -> FileInfo:
+    def _info(self, entry: ManifestEntry, kinds: Mapping[str, tuple[int, Any]]) -> FileInfo:
         file = entry.data_file
         return FileInfo(
             path=local_path(file.file_path),
             rows=file.record_count,
             size_bytes=file.file_size_in_bytes,
             sequence=entry.sequence_number or 0,
-            lower=_bounds(file.lower_bounds, kinds),
-            upper=_bounds(file.upper_bounds, kinds),
+            lower=_Bounds(file.lower_bounds or {}, kinds),
+            upper=_Bounds(file.upper_bounds or {}, kinds),
             partition=self._partition(file),
         )
 
@@ -241,15 +241,27 @@ class IcebergView:
         return duckdb_field_ids(self.metadata.schema().fields)
 
 
-def _bounds(bounds: Mapping[int, bytes] | None, kinds: Mapping[int, tuple[str, Any]]) -> dict[str, Any]:
-    found = {}
-    for field_id, bound in (bounds or {}).items():
-        if field_id in kinds:
-            name, kind = kinds[field_id]
-            value = decode(kind, bound)
-            if value is not None:
-                found[name] = value
-    return found
+class _Bounds(Mapping[str, Any]):
+    """Column bounds of one file, decoded when they are asked for: most never are."""
+
+    def __init__(self, bounds: Mapping[int, bytes], kinds: Mapping[str, tuple[int, Any]]) -> None:
+        self._bounds, self._kinds = bounds, kinds
+
+    def __getitem__(self, name: str) -> Any:
+        number, kind = self._kinds[name]
+        value = decode(kind, self._bounds[number])
+        if value is None:
+            raise KeyError(name)
+        return value
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name in self._kinds if self.get(name) is not None)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, (dict(self),)
 
 
 class IcebergCut:
