@@ -74,7 +74,7 @@ def prepare() -> None:
 
 
 def _projects(folder: str) -> dict[str, _Project]:
-    return {name: _Project(os.path.join(folder, f"{name}-{rows}"), rows) for name, rows in _HISTORIES.items()}
+    return {name: _Project(os.path.join(folder, name), rows) for name, rows in _HISTORIES.items()}
 
 
 class _Project:

@@ -1,4 +1,10 @@
-"""Changes by key merged into silver, the step alone: against DuckDB rewriting the same Parquet, delta-rs and PyIceberg."""
+"""Changes by key merged into silver: against DuckDB rewriting the same Parquet, delta-rs and PyIceberg.
+
+All are timed within a process that has imported its libraries and, for ours, landed the changes in bronze. Ours is then
+the whole of `run silver.sales`: reading and judging the changes, silver, quarantine and ledger in one publication that is
+on the disk for certain, the run's record as a file and as a row of `headgate.runs`. The peers merge rows that they hold
+in memory, in one commit.
+"""
 
 from __future__ import annotations
 
