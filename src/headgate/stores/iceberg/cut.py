@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
@@ -46,9 +47,11 @@ class Storage:
         what this gives.
         """
         with self._lock:
-            if location in self._metadata:
+            kept = self._metadata.get(location)
+            if kept is not None:
                 self._metadata.move_to_end(location)
-                return self._metadata[location]
+        if kept is not None and os.path.exists(local_path(location)):
+            return kept
         found = self._read(location, table)
         self.wrote(location, found)
         return found
