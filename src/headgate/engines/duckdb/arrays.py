@@ -70,7 +70,11 @@ def leaves(path: str, array: Array) -> Iterator[tuple[str, Array]]:
 
 def distinct(values: np.ndarray) -> np.ndarray:
     """The different values, sorted. By sorting: for many different values NumPy's own way by hashing costs thrice."""
-    ordered = np.sort(values)
+    return without_repeats(np.sort(values))
+
+
+def without_repeats(ordered: np.ndarray) -> np.ndarray:
+    """The different ones of sorted values."""
     if not len(ordered):
         return ordered
     first = np.empty(len(ordered), bool)

@@ -27,7 +27,7 @@ import numpy as np
 import pyarrow as pa
 
 from headgate.contract.to_arrow import VALID_TO
-from headgate.engines.duckdb.arrays import compute, take, whole
+from headgate.engines.duckdb.arrays import compute, pick, take, whole
 from headgate.engines.duckdb.judgement import CONTENT, KEY
 
 PART_ROWS = 1_048_576
@@ -137,16 +137,16 @@ class KeyIndex:
                 yield take(pa.Table.from_batches([part.rows]), at).drop_columns([FILTER])
 
     def without(self, gone: np.ndarray, closes: pa.Table) -> Iterator[pa.Table]:
-        """The index's rows (as a writer takes them) once these rows of the file are gone and the rest has moved up.
+        """The index's rows, part by part and sorted, once these rows of the file are gone and the rest has moved up.
 
         `gone` has a flag for every row of the file; `closes` gives rows a new end of validity, in their order.
         """
         moved = np.cumsum(~gone, dtype=np.int64) - 1
         for part in self.parts:
             at = part.rows.column(ROW).to_numpy()
-            kept = np.flatnonzero(~gone[at])
-            if len(kept):
-                rows = closed(take(pa.Table.from_batches([part.rows]), kept), at[kept], closes)
+            kept = ~gone[at]
+            if kept.any():
+                rows = closed(pick(pa.Table.from_batches([part.rows]), kept), at[kept], closes)
                 yield rows.set_column(
                     rows.schema.get_field_index(ROW), ROW, pa.array(moved[at[kept]].astype(np.uint32))
                 )
@@ -187,6 +187,11 @@ class IndexWriter:
         if self._rows >= PART_ROWS:
             self._flush()
 
+    def add_part(self, rows: pa.Table) -> None:
+        """Rows that say their numbers and are sorted by their hashes: a part of their own."""
+        self._flush()
+        self._write(rows)
+
     def close(self, data: str) -> KeyIndex | None:
         """Finish the index of this data file; the index itself where it is kept in memory."""
         self._flush()
@@ -206,7 +211,9 @@ class IndexWriter:
         rows = pa.concat_tables(self._waiting, promote_options="none")
         self._waiting, self._rows = [], 0
         hashes = rows[KEY].to_numpy()
-        rows = take(rows, np.argsort(hashes))  # equal hashes in any order: a stable sort costs several times as much
+        self._write(take(rows, np.argsort(hashes)))  # equal hashes in any order: a stable sort costs several times as much
+
+    def _write(self, rows: pa.Table) -> None:
         columns = []
         for one in self._layout.schema:
             column = pa.array(_filter(whole(rows[KEY]).to_numpy())) if one.name == FILTER else whole(rows[one.name])

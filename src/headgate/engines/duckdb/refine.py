@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from headgate.engines.duckdb.arrays import Array, compute, distinct, whole
+from headgate.engines.duckdb.arrays import Array, compute, distinct, whole, without_repeats
 from headgate.engines.duckdb.connection import Settings
 from headgate.engines.duckdb.files import open_parquet, sync_folder
 from headgate.engines.duckdb.history import Indexes, Silver, forget_others, index_layout, last_positions
@@ -43,8 +44,6 @@ from headgate.ports.engine import (
     RefineJob,
 )
 
-_NONE = np.empty(0, np.uint64)
-
 
 def refine(settings: Settings, job: RefineJob, indexes: Indexes, idle: Idle) -> Refined:
     """Judge the job's rows and write the files. DefectError when a row has no verdict or two."""
@@ -55,9 +54,12 @@ def refine(settings: Settings, job: RefineJob, indexes: Indexes, idle: Idle) -> 
         reports = pool.decode(pieces)
         silver = Silver(database, job, layout, indexes, cutoff) if layout else None
         verdicts = _decide(job, reports, pool, silver) if silver else None
-        written = pool.write(*((verdicts.in_pieces(), verdicts.closed_in_pieces()) if verdicts else ({}, {})))
-        rewritten = rewrite(settings, job, _rewrites(verdicts, silver)) if verdicts and silver else []
-    ledger = _write_ledger(job, reports, verdicts)
+        lost, closed = (verdicts.in_pieces(), verdicts.closed_in_pieces()) if verdicts else ({}, {})
+        with ThreadPoolExecutor(2) as threads:  # three kinds of files, which do not wait for each other
+            writing = threads.submit(pool.write, lost, closed)
+            listing = threads.submit(_write_ledger, job, reports, verdicts)
+            rewritten = rewrite(settings, job, _rewrites(verdicts, silver)) if verdicts and silver else []
+            written, ledger = writing.result(), listing.result()
     refined = _result(job, reports, written, rewritten, ledger)
     _account(job, reports, written, rewritten, verdicts, refined)
     if layout and job.silver:
@@ -72,14 +74,14 @@ def _decide(job: RefineJob, reports: Sequence[PieceReport], pool: Pool, silver: 
     hashes = [r.hashes for r in reports if r.hashes is not None and len(r.hashes)]
     if not hashes:
         return None
-    all_hashes = np.concatenate(hashes)
-    suspects = np.union1d(
-        repeated(all_hashes), np.concatenate([_NONE, *(r.deleted for r in reports if r.deleted is not None)])
-    )
+    ordered = np.sort(np.concatenate(hashes))
+    deleted = [r.deleted for r in reports if r.deleted is not None]
+    suspects = distinct(np.concatenate([repeated(ordered), *deleted]))
     if not len(suspects) and not silver.files:
         return None
-    rows = silver.rows_with(distinct(all_hashes) if silver.files else suspects, _bounds(reports), _values(reports))
-    suspects = np.union1d(suspects, rows[KEY].to_numpy())
+    wanted = without_repeats(ordered) if silver.files else suspects
+    rows = silver.rows_with(wanted, _bounds(reports), _values(reports))
+    suspects = distinct(np.concatenate([suspects, rows[KEY].to_numpy()]))
     if not len(suspects):
         return None
     return decide(
@@ -103,7 +105,9 @@ def _bounds(reports: Sequence[PieceReport]) -> dict[str, tuple[object, object]]:
 def _values(reports: Sequence[PieceReport]) -> np.ndarray | None:
     told = [r for r in reports if r.hashes is not None and len(r.hashes)]
     values = [r.values for r in told if r.values is not None]
-    return distinct(np.concatenate(values)) if len(values) == len(told) else None
+    if len(values) != len(told):
+        return None
+    return values[0] if len(values) == 1 else distinct(np.concatenate(values))
 
 
 def _rewrites(verdicts: Verdicts, silver: Silver) -> list[Rewrite]:

@@ -138,7 +138,7 @@ class _Rewriter:
             gone[: one.start] = gone[one.stop :] = True
             index = IndexWriter(one.task.index.layout)
             for rows in one.task.index.without(gone, closes):
-                index.add(rows)
+                index.add_part(rows)
             index.close(written.path)
         return written
 

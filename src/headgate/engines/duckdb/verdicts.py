@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from headgate.contract.to_arrow import VALID_TO
 from headgate.contract.to_sql import quote
-from headgate.engines.duckdb.arrays import compute, distinct, fetch, take, whole
+from headgate.engines.duckdb.arrays import compute, fetch, take, whole, without_repeats
 from headgate.engines.duckdb.connection import Database
 from headgate.engines.duckdb.history import FILE_NUMBER
 from headgate.engines.duckdb.judgement import CONTENT, DELETES, KEY
@@ -87,10 +87,9 @@ def _grouped(group: np.ndarray, values: np.ndarray) -> dict[int, np.ndarray]:
     return {int(n): part for n, part in zip(numbers, parts, strict=True)}
 
 
-def repeated(hashes: np.ndarray) -> np.ndarray:
-    """The values that occur more than once."""
-    ordered = np.sort(hashes)
-    return distinct(ordered[1:][ordered[1:] == ordered[:-1]])
+def repeated(ordered: np.ndarray) -> np.ndarray:
+    """Of sorted values those that occur more than once."""
+    return without_repeats(ordered[1:][ordered[1:] == ordered[:-1]])
 
 
 def decide(
@@ -107,9 +106,10 @@ def decide(
     that delete; rows that are alone with their key may be among them or left out. `last_positions` tells where the
     last copy of a held row stands. `versions`: every order of a key is kept, not only the greatest."""
     all_rows = _candidates(rows, held)
-    group = _groups(database, all_rows, key)
+    group, at = _groups(database, all_rows, key)
     code = _order_codes(database, all_rows, order)
-    by, same = _accepted(database, all_rows, group, code, last_positions, versions=versions)
+    at = _in_order(at, group, code)
+    by, same = _accepted(database, all_rows, (group, code, at), last_positions, versions=versions)
     lost = _lost(all_rows, by, same, dict.fromkeys([*key, *order]))
     closes = _closes(all_rows, group, code, by, order) if versions else lost.slice(0, 0)
     return Verdicts(lost, closes)
@@ -120,7 +120,7 @@ def _candidates(rows: pa.Table, held: pa.Table) -> pa.Table:
     nowhere = {FILE_NUMBER: pa.int32(), ROW: pa.int64(), PIECE: pa.int32(), AT: pa.int64()}
     names = [n for n in held.column_names if n not in (FILE_NUMBER, ROW)]
     tables = []
-    for table in (rows, held):
+    for table in (held, rows):  # most rows of a job are newer: so most stand in order already
         columns = {}
         for name in [*names, *nowhere]:
             if name in table.column_names:
@@ -135,16 +135,24 @@ def _candidates(rows: pa.Table, held: pa.Table) -> pa.Table:
     return pa.concat_tables(tables).combine_chunks()
 
 
-def _groups(database: Database, rows: pa.Table, key: Sequence[str]) -> np.ndarray:
-    """One number per key: its hash, unless two keys share a hash or do not compare plainly."""
+def _groups(database: Database, rows: pa.Table, key: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """One number per key, its hash unless two keys share one or do not compare plainly; and the rows ordered by it."""
     hashes: np.ndarray = rows[KEY].to_numpy()
-    at = np.argsort(hashes)
+    at = np.argsort(hashes, kind="stable")
     together = hashes[at][1:] == hashes[at][:-1]
     before, after = at[:-1][together], at[1:][together]
     if all(_all_equal(rows[name], before, after) for name in key):
-        return hashes
+        return hashes, at
     keys = ", ".join(quote(name) for name in key)
-    return _numbered(database, rows, f"dense_rank() OVER (ORDER BY {keys})")
+    numbers = _numbered(database, rows, f"dense_rank() OVER (ORDER BY {keys})")
+    return numbers, np.argsort(numbers, kind="stable")
+
+
+def _in_order(at: np.ndarray, group: np.ndarray, code: np.ndarray) -> np.ndarray:
+    """The rows by group, in it by code; `at` has them by group."""
+    together = group[at][1:] == group[at][:-1]
+    falling = code[at][1:] < code[at][:-1]
+    return np.lexsort((code, group)) if (together & falling).any() else at
 
 
 def _all_equal(column: Any, one: np.ndarray, other: np.ndarray) -> bool:
@@ -186,15 +194,14 @@ def _numbered(database: Database, rows: pa.Table, number: str) -> np.ndarray:
 def _accepted(
     database: Database,
     rows: pa.Table,
-    group: np.ndarray,
-    code: np.ndarray,
+    standing: tuple[np.ndarray, np.ndarray, np.ndarray],
     last_positions: LastPositions,
     *,
     versions: bool,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Steps 1 and 2: for each row the number of the accepted row that stands for it (its own when it is accepted),
-    and whether it is a copy of it."""
-    at = np.lexsort((code, group))
+    and whether it is a copy of it. `standing`: each row's group and code, and the rows in the order of these."""
+    group, code, at = standing
     starts, of = _runs(group[at], code[at] if versions else None)
     newest = code[at][np.append(starts[1:], len(at)) - 1]  # rows of a key stand by order: the last has the greatest
     top = code[at] == newest[of]
