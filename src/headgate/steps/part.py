@@ -1,8 +1,9 @@
-"""Some files of a table, seen as a table: what an engine reads to answer about just these."""
+"""Some files of a table, seen as a table: what an engine reads to answer about just these. And files looked up late."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
@@ -43,6 +44,26 @@ class Part:
 
     def field_ids(self) -> Mapping[str, Any]:
         return self._of.field_ids()
+
+
+class Later(Sequence[FileInfo]):
+    """A table's files, looked up when they are asked for: few jobs need the ledger's, and every run adds one."""
+
+    def __init__(self, view: TableView) -> None:
+        self._view = view
+
+    @cached_property
+    def _files(self) -> Sequence[FileInfo]:
+        return self._view.files()
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._files[index]
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return list, (list(self._files),)
 
 
 def file_info(path: str) -> FileInfo:

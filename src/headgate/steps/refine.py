@@ -19,6 +19,7 @@ from headgate.ports.engine import QUARANTINED, VERDICTS, Engine, Output, Refined
 from headgate.ports.store import Cut, FileInfo, Lake, Publication, TableView
 from headgate.steps.land import bronze_name, offset_fact
 from headgate.steps.layers import LAYERS, specs
+from headgate.steps.part import Later
 from headgate.steps.retire import gone
 from headgate.steps.run import Run
 from headgate.steps.seal import CHECKSUM, SEALED_AS, form_of, held_sum
@@ -266,7 +267,7 @@ class Step:
             bronze_schema=self.bronze.schema,
             spans=spans,
             silver=[] if self.fresh or silver is None else silver.files(),
-            ledger=[] if self.fresh or ledger is None else ledger.files(),
+            ledger=[] if self.fresh or ledger is None else Later(ledger),
             outputs={layer: self._output(layer) for layer in LAYERS},
             run_id=self.run.id,
             judged_at_us=self.run.at_us,

@@ -56,6 +56,7 @@ class TableWriter:
         self._names = [*self.schema.names, *((KEY, CONTENT) if index else ())]
         self._parts: dict[tuple[Hashable, ...], _Part] = {}
         self._done: list[Written] = []
+        self._repeats = Repeats()
 
     def write(self, table: pa.Table, keep: np.ndarray | None = None) -> None:
         """Take rows, those where `keep` is true; the table has the output's columns, in any order, and maybe others."""
@@ -96,7 +97,8 @@ class TableWriter:
         part.waiting, part.rows, part.size_bytes = [], 0, 0
         rows = sort_rows(rows, self.output.sort)
         if part.file is None:
-            part.file = DataFile(self.output.folder, self.schema, rows, self.index)
+            repeats = self._repeats.of(rows.select(self.schema.names))
+            part.file = DataFile(self.output.folder, self.schema, repeats, self.index)
         part.file.write(rows)
         if part.file.size_bytes >= BYTES_PER_FILE:
             self._finish(part)
@@ -122,7 +124,8 @@ class TableWriter:
 class DataFile:
     """One Parquet file being written, and its index."""
 
-    def __init__(self, folder: str, schema: pa.Schema, sample: pa.Table, index: IndexLayout | None) -> None:
+    def __init__(self, folder: str, schema: pa.Schema, repeats: Any, index: IndexLayout | None) -> None:
+        """`repeats`: columns to write with a dictionary; see `Repeats`."""
         self.path = f"{folder.rstrip('/')}/{uuid.uuid4()}.parquet"
         self.rows = 0
         self._schema = schema
@@ -135,7 +138,7 @@ class DataFile:
             schema,
             compression="zstd",
             compression_level=1,
-            use_dictionary=_repeating(sample.select(schema.names)),
+            use_dictionary=repeats,
             store_schema=False,
             store_decimal_as_integer=True,
         )
@@ -177,8 +180,24 @@ def sort_rows(rows: pa.Table, by: Sequence[str]) -> pa.Table:
     return take(rows, at.to_numpy())
 
 
+class Repeats:
+    """The Parquet paths of columns whose values repeat: only there a dictionary saves anything. What repeats in enough
+    rows of a table is taken to repeat in all files that are written of it."""
+
+    def __init__(self) -> None:
+        self._known: Any = None
+
+    def of(self, rows: pa.Table) -> Any:
+        """For a file that begins with these rows."""
+        if self._known is not None:
+            return self._known
+        found = _repeating(rows)
+        if rows.num_rows >= _SAMPLE:
+            self._known = found
+        return found
+
+
 def _repeating(sample: pa.Table) -> Any:
-    """The Parquet paths of columns whose values repeat: only there a dictionary saves anything."""
     head = sample.slice(0, _SAMPLE)
     found = [path for name in head.column_names for path, leaf in leaves(name, whole(head[name])) if _repeats(leaf)]
     return found or False

@@ -64,7 +64,8 @@ def refine(settings: Settings, job: RefineJob, indexes: Indexes, idle: Idle) -> 
     _account(job, reports, written, rewritten, verdicts, refined)
     if layout and job.silver:
         new = [path for some in refined.added.values() for path in some]
-        forget_others(layout, indexes, [*job.silver, *job.ledger], new)
+        indexed = [*job.silver, *(job.ledger if job.dataset.operation else ())]
+        forget_others(layout, indexes, indexed, new)
     return refined
 
 

@@ -18,7 +18,7 @@ from headgate.engines.duckdb.files import file_schema, open_parquet
 from headgate.engines.duckdb.history import silver_types
 from headgate.engines.duckdb.judgement import CONTENT
 from headgate.engines.duckdb.key_index import ROW, IndexWriter, KeyIndex, closed
-from headgate.engines.duckdb.output import BYTES_PER_GROUP, DataFile, Written
+from headgate.engines.duckdb.output import BYTES_PER_GROUP, DataFile, Repeats, Written
 from headgate.errors import DefectError
 from headgate.ports.batch import OFFSET, PARTITION, VERSION
 from headgate.ports.engine import RefineJob
@@ -107,9 +107,10 @@ def _ranges(tasks: Sequence[Rewrite], cores: int) -> list[Range]:
 
 def _inside(rows: pa.Table, one: Range) -> pa.Table:
     """Those of the rows that are in the range, in its order."""
-    rows = rows.sort_by(ROW)
+    there = [name for name in (PARTITION, OFFSET, ROW, VALID_TO) if name in rows.column_names]
     numbers = rows[ROW].to_numpy()
-    return pick(rows, (numbers >= one.start) & (numbers < one.stop))
+    at = np.flatnonzero((numbers >= one.start) & (numbers < one.stop))
+    return take(rows.select(there), at[np.argsort(numbers[at])])
 
 
 class _Rewriter:
@@ -119,6 +120,7 @@ class _Rewriter:
         self.settings, self.job = settings, job
         self.schemas = {table: file_schema(job.outputs[table]) for table in ("silver", "ledger")}
         self.types = silver_types(job.dataset, versioned=VERSION in job.bronze_schema.names)
+        self.repeats = {table: Repeats() for table in self.schemas}
 
     def write(self, one: Range) -> Written | None:
         """The range without its lost rows; None when nothing is left."""
@@ -129,7 +131,8 @@ class _Rewriter:
         table = one.task.table
         for rows in self._kept(one, lost, closes, gone):
             if target is None:
-                target = DataFile(self.job.outputs[table].folder, self.schemas[table], rows, None)
+                folder, repeats = self.job.outputs[table].folder, self.repeats[table].of(rows)
+                target = DataFile(folder, self.schemas[table], repeats, None)
             target.write(rows)
         if target is None:
             return None

@@ -261,13 +261,13 @@ def _lost(rows: pa.Table, by: np.ndarray, same: np.ndarray, values: Iterable[str
     new = (by == own) & deletes & (rows[FILE_NUMBER].to_numpy() < 0)
     at = np.flatnonzero((by != own) | new)
     wins = pa.array(new[at])
-    names = np.array([SUPERSEDED, DUPLICATE, DELETED])
-    verdict = names[np.where(new[at], 2, same[at].astype(np.int64))]
+    names: Any = pa.array([SUPERSEDED, DUPLICATE, DELETED])
+    verdict = names.take(pa.array(np.where(new[at], 2, same[at].astype(np.int64))))
     lost = take(rows.select([PARTITION, OFFSET, CONTENT, FILE_NUMBER, ROW, PIECE, AT, *values]), at)
     winners = take(rows.select([PARTITION, OFFSET]), by[at])
     for name, column in (("by_partition", winners[PARTITION]), ("by_offset", winners[OFFSET])):
         lost = lost.append_column(name, compute.if_else(wins, pa.scalar(None, column.type), whole(column)))
-    return lost.append_column("verdict", pa.array(verdict, pa.string()))
+    return lost.append_column("verdict", verdict)
 
 
 def _closes(rows: pa.Table, group: np.ndarray, code: np.ndarray, by: np.ndarray, order: Sequence[str]) -> pa.Table:
