@@ -86,12 +86,13 @@ def rewrite(settings: Settings, job: RefineJob, tasks: Sequence[Rewrite]) -> lis
 
 def _ranges(tasks: Sequence[Rewrite], cores: int) -> list[Range]:
     """All files, the greatest first; one that is more than a core's share of the work in several ranges."""
-    sizes, rows = {}, {}
+    sizes: dict[str, int] = {}
+    rows: dict[str, list[int]] = {}
     for task in tasks:
         with open_parquet(task.path) as file:
-            groups = [file.metadata.row_group(n) for n in range(file.metadata.num_row_groups)]
-            sizes[task.path] = sum(group.total_byte_size for group in groups)
-            rows[task.path] = [group.num_rows for group in groups]
+            told = [file.metadata.row_group(n) for n in range(file.metadata.num_row_groups)]
+        sizes[task.path] = sum(group.total_byte_size for group in told)
+        rows[task.path] = [group.num_rows for group in told]
     fair = max(sum(sizes.values()) / cores, SHARE_BYTES)
     ranges = []
     for task in sorted(tasks, key=lambda one: -sizes[one.path]):
