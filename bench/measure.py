@@ -6,6 +6,7 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,9 +31,7 @@ def run(
     argv: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: str | None = None, ok: Sequence[int] = (0,)
 ) -> Cost:
     """Run a command to its end. RuntimeError with its output when it fails."""
-    log = os.path.join(ROOT, "build", "bench.out")
-    os.makedirs(os.path.dirname(log), exist_ok=True)
-    with open(log, "wb") as out:
+    with tempfile.TemporaryFile() as out:
         begun = time.perf_counter()
         process = subprocess.Popen(
             list(argv),
@@ -45,7 +44,8 @@ def run(
         _, status, usage = os.wait4(process.pid, 0)
         wall = time.perf_counter() - begun
         process.returncode = os.waitstatus_to_exitcode(status)
-    text = open(log, encoding="utf-8", errors="replace").read()
+        out.seek(0)
+        text = out.read().decode(errors="replace")
     if process.returncode not in ok:
         raise RuntimeError(f"{' '.join(argv)[:200]} ended with {process.returncode}:\n{text[-3000:]}")
     return Cost(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, text)
