@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from refine_rig import Rig, dataset, instant, integer, text
 
 from headgate.contract.model import Field, Kind, Limits, Operation, Type, Window
+from headgate.engines.duckdb import output, pieces, rewrite
 from headgate.ports.batch import FILE, FORMAT, HEADER, OFFSET, PARTITION, RAW
 from headgate.ports.engine import DELETED
 
@@ -222,6 +223,24 @@ def test_a_key_that_moves_to_another_partition_is_moved_and_not_doubled(tmp_path
     assert sorted((k, region) for k, _, region, _ in silver_of(rig).values()) == [
         (0, "north"), (1, "north"), (2, "south"), (3, "north"),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("of", [LATEST, VERSIONS], ids=["latest", "scd2"])
+def test_files_that_are_shared_among_cores_lose_the_same_rows(tmp_path, of, monkeypatch):
+    monkeypatch.setattr(rewrite, "SHARE_BYTES", 1)
+    monkeypatch.setattr(rewrite, "GROUP_ROWS", 20)
+    monkeypatch.setattr(output, "ROWS_PER_GROUP", 20)
+    monkeypatch.setattr(pieces, "PIECE_ROWS", 20)
+    dice, seen = random.Random(1), []
+    rig = Rig(tmp_path, of, threads=3)
+    for order in (1, 3, 2, 4):  # the third comes late
+        keys = range(200) if order == 1 else dice.sample(range(200), 60)
+        rows = [Row(k, order, "north", "ab"[order > 1], deletes=order > 1 and dice.random() < 0.2) for k in keys]
+        rig.land(table(rows), row_group_size=20)
+        rig.refine()
+        seen += placed(rows, len(seen))
+        check(rig, seen)
+    assert len(rig.files["silver"]) > 4
 
 
 @pytest.mark.parametrize("of", [LATEST, VERSIONS], ids=["latest", "scd2"])
