@@ -18,6 +18,7 @@ from refine_rig import Rig, dataset, instant, integer, text
 
 from headgate.contract.model import Field, Kind, Limits, Operation, Type, Window
 from headgate.engines.duckdb import output, pieces, rewrite
+from headgate.engines.duckdb.history import Silver
 from headgate.ports.batch import FILE, FORMAT, HEADER, OFFSET, PARTITION, RAW
 from headgate.ports.engine import DELETED
 
@@ -231,6 +232,7 @@ def test_files_that_are_shared_among_cores_lose_the_same_rows(tmp_path, of, monk
     monkeypatch.setattr(rewrite, "GROUP_ROWS", 20)
     monkeypatch.setattr(output, "ROWS_PER_GROUP", 20)
     monkeypatch.setattr(pieces, "PIECE_ROWS", 20)
+    monkeypatch.setattr(Silver, "_indexed", None)  # their indexes follow, and are not made anew
     dice, seen = random.Random(1), []
     rig = Rig(tmp_path, of, threads=3)
     for order in (1, 3, 2, 4):  # the third comes late
