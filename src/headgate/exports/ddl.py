@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from headgate.contract.model import Dataset, Field, Kind, Type
-from headgate.contract.to_arrow import silver_layout
+from headgate.contract.to_arrow import IS_CURRENT, VALID_FROM, VALID_TO, silver_layout
 from headgate.errors import FixInputError
 
 
@@ -173,12 +173,13 @@ def ddl(dataset: Dataset, dialect: str, *, location: str = "s3://BUCKET/PREFIX")
     if dialect not in DIALECTS:
         raise FixInputError(f"unknown dialect {dialect!r}", hint=f"one of {', '.join(DIALECTS)}")
     to = DIALECTS[dialect]
-    columns = [_column(to, one, dataset) for one in dataset.fields]
+    columns = [_column(to, one, dataset) for one in (*dataset.fields, *_validity(dataset))]
     needed = "" if to.name == "athena" else " NOT NULL"
     coordinates = (("_hg_partition", to.plain[Kind.STRING]), ("_hg_offset", to.integer[1]))
     columns += [f"{to.quote(name)} {of}{needed}" for name, of in coordinates]
     if to.name == "snowflake" and dataset.key:
-        columns.append(f"PRIMARY KEY ({', '.join(map(to.quote, dataset.key))})")
+        key = (*dataset.key, *([VALID_FROM] if dataset.history == "scd2" else ()))
+        columns.append(f"PRIMARY KEY ({', '.join(map(to.quote, key))})")
     partition = [to.transform(to.quote(name), how) for name, how in silver_layout(dataset).partition]
     name = f"{to.quote('silver')}.{to.quote(dataset.name)}"
     body = ",\n  ".join(columns)
@@ -186,6 +187,18 @@ def ddl(dataset: Dataset, dialect: str, *, location: str = "s3://BUCKET/PREFIX")
     if to.name == "athena" and any(f.type.zoned for f in dataset.fields):
         note = "-- Instants are declared as TIMESTAMP, in UTC: Athena's DDL has no zones.\n"
     return f"{note}CREATE TABLE IF NOT EXISTS {name} (\n  {body}\n){_tail(to, dataset, partition, location)};\n"
+
+
+def _validity(dataset: Dataset) -> list[Field]:
+    """The columns that silver has besides the contract's where every version is kept."""
+    if dataset.history != "scd2":
+        return []
+    moment = dataset.field(dataset.order[0]).type
+    return [
+        Field(VALID_FROM, moment, required=True),
+        Field(VALID_TO, moment),
+        Field(IS_CURRENT, Type(Kind.BOOLEAN), required=True),
+    ]
 
 
 def _column(to: Dialect, field: Field, dataset: Dataset) -> str:

@@ -9,6 +9,7 @@ import sqlglot
 from sqlglot import exp
 
 from headgate.contract.parse import load_contract
+from headgate.contract.to_arrow import silver_schema
 from headgate.errors import FixInputError
 from headgate.exports.ddl import DIALECTS, ddl
 
@@ -34,6 +35,25 @@ schema:
       - {name: tags, logicalType: map, map: {key: {logicalType: string}, value: {logicalType: string}}}
 """
 
+VERSIONS = """
+apiVersion: v3.2.0
+kind: DataContract
+id: versions
+name: versions
+version: 1.0.0
+status: active
+servers: [{server: s, type: local, path: 'x.csv', format: csv}]
+schema:
+  - name: versions
+    physicalType: file
+    properties:
+      - {name: id, logicalType: integer, primaryKey: true, primaryKeyPosition: 1, required: true}
+      - {name: day, logicalType: date, required: true}
+    customProperties:
+      - {property: headgate.order, value: [day]}
+      - {property: headgate.history, value: scd2}
+"""
+
 
 def contracts(tmp_path) -> list:
     (tmp_path / "nasty.odcs.yaml").write_text(NASTY)
@@ -51,6 +71,15 @@ def test_another_parser_reads_the_same_columns(tmp_path, dialect):
         assert tree.this.this.db == "silver"
         names = [column.name for column in tree.this.expressions if isinstance(column, exp.ColumnDef)]
         assert names == [*(f.name for f in dataset.fields), "_hg_partition", "_hg_offset"]
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_table_that_keeps_versions_has_their_validity(tmp_path, dialect):
+    (tmp_path / "versions.odcs.yaml").write_text(VERSIONS)
+    (dataset,) = load_contract(tmp_path / "versions.odcs.yaml").datasets
+    [tree] = sqlglot.parse(ddl(dataset, dialect), dialect=dialect, error_level=sqlglot.ErrorLevel.RAISE)
+    columns = [column.name for column in tree.this.expressions if isinstance(column, exp.ColumnDef)]
+    assert columns == silver_schema(dataset).names
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
