@@ -11,6 +11,8 @@ from contextlib import closing
 import pytest
 
 from headgate.errors import FixInputError, OutcomeUnknownError, StoreUnavailable
+from headgate.stores.iceberg import local_io
+from headgate.stores.iceberg.publication import IcebergPublication
 from headgate.stores.iceberg.sqlite_catalog import Sqlite
 from rigs import small_lake as small
 
@@ -205,3 +207,25 @@ def test_a_table_with_delete_files_is_refused_by_name(lake):
         writer.add_manifests([manifest, deletes])
     with pytest.raises(FixInputError, match="delete files"):
         snapshots.manifests_of(io, snapshot.model_copy(update={"manifest_list": target}), TABLE)
+
+
+def test_all_that_a_publication_names_is_synced_before_its_pointers_move(tmp_path, monkeypatch):
+    synced, lake = set(), small.lake_in(tmp_path)
+    small.publish(lake, 0, 1)
+    lake = small.lake_in(tmp_path)  # as another process sees it
+    moved, swing = [], IcebergPublication._swing
+    monkeypatch.setattr(local_io, "sync_path", synced.add)
+    monkeypatch.setattr(IcebergPublication, "_swing", lambda *a: (moved.append(set(synced)), swing(*a))[1])
+    before = {str(p) for p in tmp_path.rglob("*")}
+    small.publish(lake, 1, 2)
+    new = {
+        p
+        for p in map(str, tmp_path.rglob("*"))
+        if p not in before and p.endswith((".parquet", ".avro", "metadata.json"))
+    }
+    assert len(new) >= 4
+    for path in new:
+        assert {path, os.path.dirname(path)} <= moved[0]
+        folder = os.path.dirname(path)
+        if folder not in before:
+            assert os.path.dirname(folder) in moved[0]

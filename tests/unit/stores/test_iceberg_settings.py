@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+
 import pytest
 
 from headgate.errors import FixInputError
-from headgate.stores.iceberg import open_lake
+from headgate.stores.iceberg import local_io, open_lake
 from headgate.stores.iceberg.local_io import LocalIO
 from headgate.stores.iceberg.settings import Settings
 
@@ -56,3 +59,23 @@ def test_a_file_is_not_overwritten_by_accident(tmp_path):
     assert io.sync() == [f"{tmp_path}/a/b"]
     with io.new_input(f"{tmp_path}/a/b").open() as file:
         assert file.read() == b"x"
+
+
+def test_a_folder_is_synced_until_its_name_is_on_the_disk_and_again_when_it_was_made_anew(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(local_io, "sync_path", synced.append)
+    durable = local_io.Durable()
+
+    def write(name):
+        synced.clear()
+        io = LocalIO({"warehouse": str(tmp_path)}, deferred=True, durable=durable)
+        with io.new_output(f"{tmp_path}/{name}").create() as file:
+            file.write(b"x")
+        io.sync()
+        return {os.path.relpath(path, tmp_path) for path in synced}
+
+    assert write("a/b/one") == {"a/b/one", "a/b", "a", "."}
+    assert write("a/b/two") == {"a/b/two", "a/b"}
+    assert write("a/c/one") == {"a/c/one", "a/c", "a"}
+    shutil.rmtree(tmp_path / "a" / "b")
+    assert write("a/b/three") == {"a/b/three", "a/b", "a"}

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from headgate.engines.duckdb.carried_index import common_layout, hashes_of, kept_indexes
 from headgate.engines.duckdb.connection import Settings
-from headgate.engines.duckdb.files import FIELD_ID, file_schema, open_parquet, sync_folder
+from headgate.engines.duckdb.files import FIELD_ID, file_schema, open_parquet
 from headgate.engines.duckdb.judgement import CONTENT, KEY
 from headgate.engines.duckdb.key_index import FILTER, ROW
 from headgate.engines.duckdb.output import TableWriter, sort_rows
@@ -33,10 +33,7 @@ def rewrite(settings: Settings, groups: Sequence[Sequence[FileInfo]], output: Ou
     run_bytes = min(RUN_BYTES, max(settings.memory_bytes // (8 * threads), 2**20))
     indexes = kept_indexes(settings.cache_directory, output.keys_of)
     with ThreadPoolExecutor(threads, "headgate-rewrite") as pool:
-        written = list(pool.map(partial(_rewrite, output=output, run_bytes=run_bytes, indexes=indexes), groups))
-    if any(written):
-        sync_folder(output.folder)
-    return written
+        return list(pool.map(partial(_rewrite, output=output, run_bytes=run_bytes, indexes=indexes), groups))
 
 
 def _rewrite(

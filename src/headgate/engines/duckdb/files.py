@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -68,18 +67,6 @@ def locate(path: str) -> tuple[pyarrow.fs.FileSystem | None, str]:
     if "://" in path:
         return pyarrow.fs.FileSystem.from_uri(path)
     return None, path
-
-
-def sync_folder(path: str) -> None:
-    """Make the names of new files in a local folder outlive a power cut."""
-    filesystem, inner = locate(path)
-    if filesystem is not None:
-        return
-    handle = os.open(inner, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def file_schema(output: Output) -> pa.Schema:

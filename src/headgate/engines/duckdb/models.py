@@ -11,7 +11,6 @@ import pyarrow as pa
 from headgate.contract.to_sql import quote
 from headgate.engines.duckdb.arrays import fetch
 from headgate.engines.duckdb.connection import Settings
-from headgate.engines.duckdb.files import sync_folder
 from headgate.engines.duckdb.mistakes import in_sql
 from headgate.engines.duckdb.output import ROWS_PER_GROUP, TableWriter
 from headgate.engines.duckdb.query import check_reading, sandbox
@@ -66,8 +65,6 @@ def derive(settings: Settings, sql: str, tables: Mapping[str, TableView], output
         for batch in connection.sql(_kept(connection, sql)).to_arrow_reader(ROWS_PER_GROUP):
             writer.write(pa.Table.from_batches([batch]))
     written = writer.close()
-    if written:
-        sync_folder(output.folder)
     return [one.path for one in written]
 
 

@@ -1,8 +1,8 @@
-"""New Parquet files of a lake table: right schema, field ids, one partition value per file, on the disk for certain."""
+"""New Parquet files of a lake table: right schema, field ids, one partition value per file. Who names them to a table
+syncs them before that, all together."""
 
 from __future__ import annotations
 
-import os
 import uuid
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
@@ -71,7 +71,7 @@ class TableWriter:
         self._bound()
 
     def close(self) -> list[Written]:
-        """Finish all files: complete, synced, with the number of rows their footers state."""
+        """Finish all files: complete, with the number of rows their footers state."""
         for part in self._parts.values():
             self._flush(part)
             self._finish(part)
@@ -131,7 +131,6 @@ class DataFile:
         self._schema = schema
         self._index = IndexWriter(index) if index and index.folder else None
         filesystem, inner = locate(self.path)
-        self._local = inner if filesystem is None else None
         self._sink = open(inner, "wb") if filesystem is None else filesystem.open_output_stream(inner)  # noqa: SIM115
         self._writer = pq.ParquetWriter(
             self._sink,
@@ -156,11 +155,8 @@ class DataFile:
         self.rows += rows.num_rows
 
     def close(self) -> Written:
-        """Write the footer and sync the file."""
+        """Write the footer."""
         self._writer.close()
-        if self._local is not None:
-            self._sink.flush()
-            os.fsync(self._sink.fileno())
         self._sink.close()
         if self._index is not None:
             self._index.close(self.path)

@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from headgate.engines.duckdb.arrays import Array, compute, distinct, whole, without_repeats
 from headgate.engines.duckdb.connection import Settings
-from headgate.engines.duckdb.files import open_parquet, sync_folder
+from headgate.engines.duckdb.files import open_parquet
 from headgate.engines.duckdb.history import Indexes, Silver, forget_others, index_layout, last_positions
 from headgate.engines.duckdb.idle import Idle
 from headgate.engines.duckdb.judgement import KEY
@@ -60,7 +60,7 @@ def refine(settings: Settings, job: RefineJob, indexes: Indexes, idle: Idle) -> 
             listing = threads.submit(_write_ledger, job, reports, verdicts)
             rewritten = rewrite(settings, job, _rewrites(verdicts, silver)) if verdicts and silver else []
             written, ledger = writing.result(), listing.result()
-    refined = _result(job, reports, written, rewritten, ledger)
+    refined = _result(reports, written, rewritten, ledger)
     _account(job, reports, written, rewritten, verdicts, refined)
     if layout and job.silver:
         new = [path for some in refined.added.values() for path in some]
@@ -162,7 +162,6 @@ def _deleted(rows: pa.Table, of: Any) -> Array:
 
 
 def _result(
-    job: RefineJob,
     reports: Sequence[PieceReport],
     written: Sequence[WriteReport],
     rewritten: Sequence[RewriteReport],
@@ -185,7 +184,6 @@ def _result(
     for table, some in files.items():
         if some:
             refined.added[table] = [one.path for one in some]
-            sync_folder(job.outputs[table].folder)
     refined.reasons = dict(merged([r.reasons for r in reports]))
     refined.warnings = dict(merged([r.warnings for r in reports]))
     return refined

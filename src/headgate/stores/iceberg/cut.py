@@ -35,6 +35,7 @@ class Storage:
 
     def __init__(self, io: LocalIO) -> None:
         self.io = io
+        self.durable = io.durable
         self.manifests = ManifestCache()
         self.followed = Followed()
         self._metadata: OrderedDict[str, TableMetadata] = OrderedDict()

@@ -49,7 +49,7 @@ class IcebergLake:
         self._make()
         publication = IcebergPublication(
             storage=self._storage,
-            io=LocalIO(self._io_properties, deferred=True),
+            io=LocalIO(self._io_properties, deferred=True, durable=self._storage.durable),
             pointers=self.pointers,
             warehouse=self.settings.warehouse,
             step=step,

@@ -24,6 +24,7 @@ _MOVED = "tables name their files by absolute paths: if the folder was moved, mo
 WAREHOUSE = "warehouse"
 _PARALLEL = 8
 _SLOW_S = 0.002
+_MOST_FOLDERS = 10_000
 
 
 def local_path(location: str) -> str:
@@ -100,17 +101,44 @@ class LocalOutputFile(OutputFile):
     def create(self, overwrite: bool = False) -> OutputStream:
         """Begin the file; FileExistsError when it is there and `overwrite` is not given."""
         self._store.wrote(self._path)
-        os.makedirs(os.path.dirname(self._path), exist_ok=True)
+        self._store.durable.make(os.path.dirname(self._path))
         raw = io.FileIO(self._path, "w" if overwrite else "x")
         return io.BufferedWriter(raw) if self._store.deferred else _SyncedFile(raw)
+
+
+class Durable:
+    """Folders whose names are certainly on the disk, in the folders above them too: their own need no sync again."""
+
+    def __init__(self) -> None:
+        self._folders: set[str] = set()
+
+    def __contains__(self, path: str) -> bool:
+        return path in self._folders
+
+    def add(self, folders: Iterable[str]) -> None:
+        """These have been synced, and what is above them."""
+        if len(self._folders) > _MOST_FOLDERS:
+            self._folders.clear()
+        self._folders.update(folders)
+
+    def make(self, folder: str) -> None:
+        """Make a folder and those above it. One that was not there is not on the disk, whatever was before."""
+        missing = folder
+        while not os.path.isdir(missing):
+            self._folders.discard(missing)
+            missing = os.path.dirname(missing)
+        os.makedirs(folder, exist_ok=True)
 
 
 class LocalIO(FileIO):
     """PyIceberg's door to the warehouse. Raises FixInputError for a file outside of it."""
 
-    def __init__(self, properties: Properties = EMPTY_DICT, *, deferred: bool = False) -> None:
+    def __init__(
+        self, properties: Properties = EMPTY_DICT, *, deferred: bool = False, durable: Durable | None = None
+    ) -> None:
         super().__init__(properties)
         self.deferred = deferred
+        self.durable = durable or Durable()
         self._root = os.path.realpath(local_path(properties[WAREHOUSE]))
         self._unsynced: list[str] = []
 
@@ -140,17 +168,17 @@ class LocalIO(FileIO):
         self._unsynced.append(path)
 
     def sync(self) -> list[str]:
-        """Make everything written so far durable: the files, then their folders up to the warehouse. The files."""
+        """Make everything written so far durable: the files, then their folders up to one that is. The files."""
         files = list(dict.fromkeys(self._unsynced))
         self._unsynced.clear()
-        folders: set[str] = set()
-        for name in files:
-            folder = os.path.dirname(name)
-            while folder not in folders and folder.startswith(self._root):
-                folders.add(folder)
-                folder = os.path.dirname(folder)
+        named: set[str] = set()
+        for path in files:
+            while path not in self.durable and path not in named and path.startswith(self._root + os.sep):
+                named.add(path)
+                path = os.path.dirname(path)  # noqa: PLW2901
         sync_all(files if self.deferred else [])
-        sync_all(sorted(folders))
+        sync_all(sorted({os.path.dirname(path) for path in named}))
+        self.durable.add(named.difference(files))
         return files
 
     def discard(self, paths: Iterable[str]) -> None:

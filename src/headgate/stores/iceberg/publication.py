@@ -31,7 +31,7 @@ from headgate.stores.iceberg.layout import check_name, new_table
 from headgate.stores.iceberg.leases import Lease
 from headgate.stores.iceberg.local_io import LocalIO, local_path
 from headgate.stores.iceberg.pointers import Entry, PointerMoved, Pointers, Transaction
-from headgate.stores.iceberg.positions import Move
+from headgate.stores.iceberg.positions import STATE, Move
 from headgate.stores.iceberg.row_writer import RowWriter
 from headgate.stores.iceberg.snapshots import Rewrite
 from headgate.stores.iceberg.trouble import storage_errors
@@ -110,7 +110,7 @@ class IcebergPublication:
         location = self._existing(table).metadata.location.rstrip("/")
         folder = self.io.path(f"{location}/data/{self.id}")
         with storage_errors(table):
-            os.makedirs(folder, exist_ok=True)
+            self.io.durable.make(folder)
         self._folders[table] = folder
         return folder
 
@@ -292,7 +292,14 @@ class IcebergPublication:
             if view is None:
                 return None
             self._drafts[name] = Draft.of(view)
+            self._know_durable(view)
         return self._drafts[name]
+
+    def _know_durable(self, view: IcebergView) -> None:
+        """A table that a publication has made is named up to the warehouse, or no pointer would lead to it."""
+        if STATE in view.properties and view.location:
+            folder = os.path.dirname(self.io.path(view.location))
+            self.io.durable.add([folder, os.path.dirname(folder), os.path.dirname(os.path.dirname(folder))])
 
     def _existing(self, name: str) -> Draft:
         self._check_open()
