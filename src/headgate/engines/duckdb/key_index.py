@@ -210,8 +210,8 @@ class IndexWriter:
             return
         rows = pa.concat_tables(self._waiting, promote_options="none")
         self._waiting, self._rows = [], 0
-        hashes = rows[KEY].to_numpy()
-        self._write(take(rows, np.argsort(hashes)))  # equal hashes in any order: a stable sort costs several times as much
+        # Equal hashes in any order: a stable sort costs several times as much.
+        self._write(take(rows, np.argsort(rows[KEY].to_numpy())))
 
     def _write(self, rows: pa.Table) -> None:
         columns = []
