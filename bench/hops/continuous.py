@@ -14,13 +14,16 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
-
-from tests.rigs.kafka import Broker
+from typing import TYPE_CHECKING, Any
 
 from bench.events import CONTRACT, write_events
 from bench.measure import ROOT, Cost
 from bench.report import Figure, figure
+
+if TYPE_CHECKING:
+    from rigs.kafka import Broker
+
+sys.path.insert(0, os.path.join(ROOT, "tests"))
 
 EVENTS = int(os.environ.get("BENCH_STREAM_EVENTS", "400000"))  # for the sustained rate
 RATE_S = int(os.environ.get("BENCH_STREAM_SECONDS", "30"))  # at 5,000 a second
@@ -48,6 +51,8 @@ def measure(rounds: int) -> list[Figure]:
 @contextmanager
 def stream() -> Iterator[tuple[Broker, list[bytes]]]:
     """A broker of its own, and what to send to it."""
+    from rigs.kafka import Broker
+
     lines = _lines()
     broker = Broker().start()
     try:
