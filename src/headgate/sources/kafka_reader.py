@@ -23,6 +23,7 @@ from headgate.sources.kafka_rows import Gathered
 from headgate.sources.kafka_topic import Facts, Topic
 
 MESSAGES = 500  # per call to the client: measured best
+QUEUE_BYTES = 1 << 24  # that the client holds ready: a quarter of its default, so that a backlog takes no more memory
 _WAIT_S = 0.05  # for them
 _HOLD_S = 0.05  # how long a batch may gather when it is waited for
 _ASK_S = 2.0  # of silence, after which the cluster is asked whether it is still there
@@ -35,6 +36,8 @@ SETTINGS = {
     "enable.auto.offset.store": False,
     "enable.partition.eof": True,
     "auto.offset.reset": "error",
+    "queued.max.messages.kbytes": QUEUE_BYTES >> 10,  # of all partitions together
+    "fetch.max.bytes": QUEUE_BYTES,  # a message that is larger comes alone
     "fetch.queue.backoff.ms": 10,  # its 1 s would be waited for whenever the queue was full for a moment
     "receive.message.max.bytes": 2_000_000_000,  # messages of any size that the broker takes
     "reconnect.backoff.max.ms": 2000,

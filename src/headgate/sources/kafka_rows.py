@@ -39,44 +39,50 @@ _FURTHEST_MS = (1 << 63) // 1000 - 1  # beyond it microseconds do not count
 
 
 class Gathered:
-    """Messages taken from the client, in the order in which they came. They become columns at once, while they are in
-    the processor's cache and their memory can be used for the next."""
+    """Messages taken from the client, in the order in which they came. Their bytes are put one behind the other at
+    once, while they are in the processor's cache and their memory can be used for the next."""
 
     def __init__(self) -> None:
-        self._parts: list[tuple[Any, ...]] = []
         self.partitions: list[np.ndarray] = []
         self.offsets: list[np.ndarray] = []
-        self.size_bytes = 0
+        self._stamps: list[np.ndarray] = []
+        self._values, self._keys = _Bytes(), _Bytes()
+        self._headers: list[Any] = []
+        self._headers_bytes = 0
 
     def __len__(self) -> int:
         return sum(map(len, self.offsets))
+
+    @property
+    def size_bytes(self) -> int:
+        """Of values, keys and headers."""
+        return self._values.size_bytes + self._keys.size_bytes + self._headers_bytes
 
     def add(self, messages: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
         """Take messages (none an error); their partitions and offsets."""
         of, count = type(messages[0]), len(messages)
         partitions = np.fromiter(map(of.partition, messages), np.int32, count)
         offsets = np.fromiter(map(of.offset, messages), np.int64, count)
-        stamps = np.fromiter(chain.from_iterable(map(of.timestamp, messages)), np.int64, 2 * count)
-        values: Any = pa.array(list(map(of.value, messages)), pa.binary())
-        keys: Any = pa.array(list(map(of.key, messages)), pa.binary())
+        self._stamps.append(np.fromiter(chain.from_iterable(map(of.timestamp, messages)), np.int64, 2 * count))
+        self._values.add(list(map(of.value, messages)))
+        self._keys.add(list(map(of.key, messages)))
         try:
             headers = list(map(of.headers, messages))
         except UnicodeDecodeError:
             headers = list(map(_headers, messages))
         lists = _header_lists(headers)
+        self._headers.append(lists)
+        self._headers_bytes += lists.nbytes
         self.partitions.append(partitions)
         self.offsets.append(offsets)
-        self._parts.append((values, keys, lists, stamps))
-        self.size_bytes += values.nbytes + keys.nbytes + lists.nbytes
         return partitions, offsets
 
     def rows(self, names: pa.Array[Any], text_format: str) -> pa.RecordBatch:
         """The rows with `SCHEMA`. `names` are the partitions' labels by number."""
-        if not self._parts:
+        if not self.offsets:
             return pa.RecordBatch.from_arrays([pa.array([], field.type) for field in SCHEMA], schema=SCHEMA)
         partitions, offsets = np.concatenate(self.partitions), np.concatenate(self.offsets)
-        values, keys, headers, all_stamps = zip(*self._parts, strict=True)
-        stamps = np.concatenate(all_stamps)
+        stamps = np.concatenate(self._stamps)
         kinds, instants = stamps[::2], stamps[1::2]
         missing = (kinds == 0) | (instants > _FURTHEST_MS) | (instants < -_FURTHEST_MS)
         micros: Any = pa.array(np.where(missing, 0, instants) * 1000, pa.int64(), mask=missing)
@@ -84,14 +90,47 @@ class Gathered:
         columns = [
             names.take(pa.array(partitions)),
             pa.array(offsets),
-            pa.concat_arrays(values),
+            self._values.column(),
             pa.repeat(pa.scalar(text_format, pa.string()), len(offsets)),
-            pa.concat_arrays(keys),
-            pa.concat_arrays(headers),
+            self._keys.column(),
+            pa.concat_arrays(self._headers),
             micros.cast(INSTANT),
             _KINDS.take(kind),
         ]
         return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
+
+
+class _Bytes:
+    """A binary column that grows: the bytes one behind the other, and how many each value has (-1: NULL)."""
+
+    def __init__(self) -> None:
+        self._joined: list[bytes] = []
+        self._lengths: list[np.ndarray] = []
+        self.size_bytes = 0
+
+    def add(self, values: list[bytes | None]) -> None:
+        nulls = values.count(None)
+        present: Any = values if not nulls else [value for value in values if value is not None]
+        lengths = np.fromiter(map(len, present), np.int64, len(present))
+        if nulls:
+            there = np.fromiter((value is not None for value in values), np.bool_, len(values))
+            known, lengths = lengths, np.full(len(values), -1)
+            lengths[there] = known
+        joined = b"".join(present)
+        self._joined.append(joined)
+        self._lengths.append(lengths)
+        self.size_bytes += len(joined) + lengths.nbytes
+
+    def column(self) -> pa.Array[Any]:
+        """pa.ArrowInvalid for more bytes than a column has room for (2 GiB)."""
+        lengths = np.concatenate(self._lengths)
+        there = lengths >= 0
+        ends: Any = pa.array(np.concatenate([np.zeros(1, np.int64), np.cumsum(np.where(there, lengths, 0))]))
+        content = pa.py_buffer(b"".join(self._joined))
+        nulls = len(lengths) - int(np.count_nonzero(there))
+        valid = pa.array(there).buffers()[1] if nulls else None
+        edges = ends.cast(pa.int32()).buffers()[1]
+        return pa.Array.from_buffers(pa.binary(), len(lengths), [valid, edges, content], nulls)
 
 
 def _headers(message: Any) -> Sequence[tuple[str, bytes | None]] | None:
