@@ -172,7 +172,7 @@ def test_a_target_that_was_away_while_history_expired_gets_only_what_changed(pro
     served = project.run()["silver.readings"]
     assert (served["whole"], served["rows"]) == (None, 10)
     assert len(project.same("silver.readings", SILVER)) == 15
-    assert [one["until"] for one in project.good("status")["holds"]] == [None, None]
+    assert [(one["table"], one["until"]) for one in project.good("status")["holds"]] == [("silver.readings", None)]
 
 
 def test_a_target_that_was_away_too_long_is_replaced_and_holds_nothing(project):

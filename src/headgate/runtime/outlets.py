@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,13 @@ class Outlet:
     def id(self) -> str:
         """The node that can be selected, such as `serve.postgres.silver.orders`."""
         return f"serve.{self.route.name}.{self.table}"
+
+    @property
+    def place(self) -> tuple[str, ...]:
+        """Alike for tables that may end in one place; these are sent one after the other, so the second is refused by
+        name."""
+        named = self.route.options.get("schema") or self.route.options.get("topic")
+        return (self.route.kind, str(named), self.table.partition(".")[2]) if named else (self.route.kind, self.table)
 
 
 def outlets(project: Workspace) -> list[Outlet]:
@@ -92,13 +100,18 @@ def serve_chosen(
 
     A target that fails keeps what it had and does not hold up the others.
     """
-    wanted = [one for one in outlets(project) if one.id in chosen]
-    if len(wanted) < 2:
-        told = [_served(project, one, run) for one in wanted]
-    else:
+    by_place: dict[tuple[str, ...], list[Outlet]] = {}
+    for one in outlets(project):
+        if one.id in chosen:
+            by_place.setdefault(one.place, []).append(one)
+    if len(by_place) > 1:
         project.lake, project.engine  # noqa: B018 - made once, before threads ask for them
-        with ThreadPoolExecutor(min(AT_ONCE, len(wanted)), "headgate-serve") as threads:
-            told = list(threads.map(lambda one: _served(project, one, run), wanted))
+
+    def in_turn(wanted: list[Outlet]) -> list[tuple[dict[str, Any], HeadgateError | None]]:
+        return [_served(project, one, run) for one in wanted]
+
+    with ThreadPoolExecutor(min(AT_ONCE, len(by_place) or 1), "headgate-serve") as threads:
+        told = list(chain.from_iterable(threads.map(in_turn, by_place.values())))
     return [record for record, _ in told], [error for _, error in told if error is not None]
 
 
