@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from headgate.errors import CommitConflict
 from headgate.ports.batch import INSTANT
 from headgate.ports.engine import VERDICTS
 from headgate.ports.store import Lake, TableSpec
@@ -25,6 +26,7 @@ _FIELDS: list[Any] = [
     pa.field("record", pa.string(), metadata={b"doc": b"the whole run record as JSON"}),
 ]
 SCHEMA = pa.schema(_FIELDS)
+_TRIES = 5
 
 
 def publish_record(lake: Lake, record: RunRecord, run: Run) -> None:
@@ -39,8 +41,14 @@ def publish_record(lake: Lake, record: RunRecord, run: Run) -> None:
         **{verdict: record.total(verdict) for verdict in VERDICTS},
         "record": json.dumps(record.as_dict()),
     }
-    with lake.publication("run") as publication:
-        publication.ensure(TableSpec(NAME, SCHEMA, comment="One row for each run that moved something."))
-        publication.write(NAME, [pa.RecordBatch.from_pylist([row], SCHEMA)])
-        publication.note({"run": record.run_id})
-        publication.commit()
+    for left in reversed(range(_TRIES)):
+        try:
+            with lake.publication("run") as publication:
+                publication.ensure(TableSpec(NAME, SCHEMA, comment="One row for each run that moved something."))
+                publication.write(NAME, [pa.RecordBatch.from_pylist([row], SCHEMA)])
+                publication.note({"run": record.run_id})
+                publication.commit()
+                return
+        except CommitConflict:  # nothing landed: another run made the table, or changed its layout, at the same moment
+            if not left:
+                raise
