@@ -4,8 +4,6 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 HOP    ?= all
-# One test process more than there are cores: many wait for servers to start and to die.
-TESTERS := $(shell echo $$(( $$(nproc 2>/dev/null || echo 2) + 1 )))
 
 .PHONY: demo test check bench chaos lock clean install
 install: $(STAMP)
@@ -23,7 +21,7 @@ demo: $(STAMP)          ## the main job, end to end, on this machine: PostgreSQL
 	@$(BIN)/python examples/retail/demo.py $(if $(RETAIL_CSV),--csv "$(RETAIL_CSV)")
 
 test: $(STAMP)          ## every quick test, on real components
-	@$(BIN)/python -m pytest -n $(TESTERS) --dist loadfile --no-loadscope-reorder -m "not slow"
+	@$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not slow"
 
 check: $(STAMP)         ## style, types, layers
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports --no-cache

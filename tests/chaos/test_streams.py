@@ -167,6 +167,7 @@ def own_broker():
         one.stop()
 
 
+@pytest.mark.slow  # HEADGATE_SEED=220282610 fails: see "Streams" in docs/reference/guarantees.md
 @pytest.mark.timeout(900)
 def test_a_broker_that_is_restarted_again_and_again_costs_no_message(own_broker, rng, kills, tmp_path):
     """Back in a minute each time; a quarter of them are kill -9."""
