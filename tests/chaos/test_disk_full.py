@@ -6,6 +6,8 @@ import os
 import resource
 import subprocess
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from cases import FilesCase
@@ -76,6 +78,24 @@ def leave_free(disk, size_bytes: int) -> None:
         os.posix_fallocate(file.fileno(), 0, free - size_bytes)
 
 
+def full_until_done(case, command: str, small_disk: Path, step: int) -> Iterator[str]:
+    """Run the command with no space at all, then `step` bytes more each time, until it succeeds. After each time that
+    the disk was full, with space there again: what was said."""
+    said = []
+    while True:
+        leave_free(small_disk, len(said) * step)
+        done = finish(case.project.begin(command), time.monotonic())
+        (small_disk / "ballast").unlink()
+        if done.code == 0:
+            print(f"full at {len(said)} sizes: {sorted(set(said))}")
+            return
+        assert done.code == 2, f"{len(said) * step} bytes free: ended with {done.code}: {done.err[-2000:]}"
+        assert "no space" in done.err.lower(), done.err
+        assert "Traceback" not in done.err
+        said.append(done.err.partition(":")[2].splitlines()[0])
+        yield said[-1]
+
+
 @pytest.mark.timeout(900)
 def test_a_disk_that_is_full_at_any_step_is_told_and_work_goes_on_when_there_is_space(small_disk, rng, kills):
     """From no space at all, a little more each time, until the run succeeds."""
@@ -83,23 +103,14 @@ def test_a_disk_that_is_full_at_any_step_is_told_and_work_goes_on_when_there_is_
     case.change()
     case.project.recover()
     step = 16384 if kills > 10 else 65536
-    stages, size_bytes = [], 0
-    while True:
-        case.change()
-        leave_free(small_disk, size_bytes)
-        done = finish(case.project.begin("run"), time.monotonic())
-        (small_disk / "ballast").unlink()
-        if done.code == 0:
-            break
-        assert done.code == 2, f"{size_bytes} bytes free: ended with {done.code}: {done.err[-2000:]}"
-        assert "no space" in done.err.lower(), done.err
-        assert "Traceback" not in done.err
-        stages.append(done.err.partition(":")[2].splitlines()[0])
+    stages = 0
+    case.change()
+    for _ in full_until_done(case, "run", small_disk, step):
+        stages += 1
         case.finish()
-        size_bytes += step
+        case.change()
     case.finish()
-    print(f"full at {len(stages)} sizes: {sorted(set(stages))}")
-    assert len(stages) >= 3
+    assert stages >= 3
 
 
 @pytest.mark.timeout(900)
@@ -112,24 +123,12 @@ def test_upkeep_on_a_disk_that_is_full_at_any_step_leaves_whole_tables_and_goes_
         case.project.recover()
     case.project.strict_upkeep()
     step = 4096 if kills > 10 else 98304
-    steps, size_bytes = [], 0
-    while True:
-        leave_free(small_disk, size_bytes)
-        done = finish(case.project.begin("maintain"), time.monotonic())
-        (small_disk / "ballast").unlink()
-        if done.code == 0:
-            break
-        assert done.code == 2, f"{size_bytes} bytes free: ended with {done.code}: {done.err[-2000:]}"
-        assert "no space" in done.err.lower(), done.err
-        assert "Traceback" not in done.err
-        steps.append(done.err.partition(":")[2].splitlines()[0])
+    for _ in full_until_done(case, "maintain", small_disk, step):
         case.check()
-        size_bytes += step
     case.check()
     assert left_over(case) == (0, 4)  # nothing without a name, and each table in one file
     case.change()
     case.finish()
-    print(f"full at {len(steps)} sizes: {sorted(set(steps))}")
 
 
 def left_over(case) -> tuple[int, int]:
