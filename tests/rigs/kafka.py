@@ -202,14 +202,27 @@ class Broker:
         assert producer.flush(WAIT_S) == 0, "records were not stored in time"
         assert not failed, failed[0]
 
-    def ends(self, topic: str, partitions: int = 1) -> list[int]:
-        """The high watermark of each partition."""
-        from confluent_kafka import TopicPartition
+    def ends(self, topic: str, partitions: int = 1, *, committed: bool = False) -> list[int]:
+        """The high watermark of each partition, or where the first open transaction begins."""
+        from confluent_kafka import IsolationLevel, TopicPartition
         from confluent_kafka.admin import OffsetSpec
 
+        level = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
         asked = {TopicPartition(topic, number): OffsetSpec.latest() for number in range(partitions)}
-        answers = self.admin().list_offsets(asked)
+        answers = self.admin().list_offsets(asked, isolation_level=level)
         return [int(answers[one].result(WAIT_S).offset) for one in asked]
+
+    def settled(self, topic: str, partitions: int = 1) -> None:
+        """Waits until every transaction that was ended is marked so in every partition.
+
+        Ending one returns before. A broker that is killed in between and holds the only copy leaves the marks out when
+        it is back, if it looks while its partitions have no leader yet ("likely deleted already", it says): then
+        messages that were taken back are committed by the next transaction (Kafka 4.3.1).
+        """
+        until(
+            lambda: self.ends(topic, partitions, committed=True) == self.ends(topic, partitions),
+            f"no transaction is open in {topic}",
+        )
 
     def committed(self, group: str, topic: str, partitions: int = 1) -> list[int]:
         """What the group has been told; -1001 where nothing."""
