@@ -167,3 +167,14 @@ class TransactionSourceRig(KafkaSourceRig):
                 self.producer.produce(self.topic, b"never happened", partition=partition)
             self.producer.flush(30)
             self.producer.abort_transaction()
+
+
+class ObjectsSourceRig(TransactionSourceRig):
+    """The same without the compiled part: by the client's `Message` objects."""
+
+    @classmethod
+    @contextmanager
+    def made(cls, folder, request):
+        request.getfixturevalue("monkeypatch").setenv("HEADGATE_PURE", "1")
+        with super().made(folder, request) as rig:
+            yield rig

@@ -13,7 +13,7 @@ from headgate.contract.model import Dataset, Server
 from headgate.errors import PositionLost, SourceChanged, SourceUnavailable, StalePosition
 from headgate.ports.batch import Position
 from headgate.sources import kafka
-from headgate.sources.kafka_reader import SETTINGS
+from headgate.sources.kafka_client import SETTINGS
 from headgate.steps.land import Incoming, Pace, bronze_spec, keep_end, land, land_group
 from headgate.steps.run import Run
 from headgate.stores.iceberg import open_lake

@@ -24,7 +24,7 @@ from headgate.ports.batch import Batch, Position
 from headgate.sources.kafka_group import Member, client, tell
 from headgate.sources.kafka_position import Token, position_of, tokens_of
 from headgate.sources.kafka_reader import Reader
-from headgate.sources.kafka_rows import SCHEMA, Gathered
+from headgate.sources.kafka_rows import SCHEMA, no_rows
 from headgate.sources.kafka_settings import Settings, passed_of, settings_of
 from headgate.sources.kafka_topic import Facts, Range, Topic, has_id
 
@@ -164,4 +164,4 @@ class KafkaSource:
         return {n: known[n] if n in known else made[n] for n in mine}, ranges
 
     def _nothing(self, at: Position) -> Batch:
-        return Batch(Gathered().rows(pa.array([], pa.string()), self._settings.format), at, at)
+        return Batch(no_rows(), at, at)

@@ -1,10 +1,14 @@
-"""Messages as Arrow rows, whole columns at a time: one call per message and attribute is all that is affordable."""
+"""Messages as Arrow rows, whole columns at a time.
+
+`Gathered` makes them of the client's `Message` objects: one call per message and attribute is all that is affordable.
+`Joined` is given the buffers that the compiled part has filled.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -80,13 +84,9 @@ class Gathered:
     def rows(self, names: pa.Array[Any], text_format: str) -> pa.RecordBatch:
         """The rows with `SCHEMA`. `names` are the partitions' labels by number."""
         if not self.offsets:
-            return pa.RecordBatch.from_arrays([pa.array([], field.type) for field in SCHEMA], schema=SCHEMA)
+            return no_rows()
         partitions, offsets = np.concatenate(self.partitions), np.concatenate(self.offsets)
         stamps = np.concatenate(self._stamps)
-        kinds, instants = stamps[::2], stamps[1::2]
-        missing = (kinds == 0) | (instants > _FURTHEST_MS) | (instants < -_FURTHEST_MS)
-        micros: Any = pa.array(np.where(missing, 0, instants) * 1000, pa.int64(), mask=missing)
-        kind: Any = pa.array(kinds)
         columns = [
             names.take(pa.array(partitions)),
             pa.array(offsets),
@@ -94,10 +94,74 @@ class Gathered:
             pa.repeat(pa.scalar(text_format, pa.string()), len(offsets)),
             self._keys.column(),
             pa.concat_arrays(self._headers),
-            micros.cast(INSTANT),
-            _KINDS.take(kind),
+            *_timestamps(stamps[::2], stamps[1::2]),
         ]
         return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
+
+
+_Column = tuple[Any, Any, Any, int]  # which are there (None: all), where each ends, the bytes, how many are NULL
+
+
+class Joined(NamedTuple):
+    """Messages as the compiled part gives them: buffers, in the order in which they came."""
+
+    many: int
+    partitions: Any
+    offsets: Any
+    kinds: Any
+    instants: Any
+    values: _Column
+    keys: _Column
+    headers: tuple[Any, Any, int, int, _Column, _Column] | None
+
+    def rows(self, names: pa.Array[Any], text_format: str) -> pa.RecordBatch:
+        """As those of `Gathered`."""
+        if not self.many:
+            return no_rows()
+        partitions: Any = pa.array(np.frombuffer(self.partitions, np.int32))
+        columns = [
+            names.take(partitions),
+            pa.array(np.frombuffer(self.offsets, np.int64)),
+            _bytes(pa.binary(), self.many, self.values),
+            pa.repeat(pa.scalar(text_format, pa.string()), self.many),
+            _bytes(pa.binary(), self.many, self.keys),
+            self._headers(),
+            *_timestamps(np.frombuffer(self.kinds, np.int8), np.frombuffer(self.instants, np.int64)),
+        ]
+        return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
+
+    def _headers(self) -> Any:
+        if self.headers is None:
+            return pa.nulls(self.many, HEADERS_TYPE)
+        there, ends, nulls, items, names, values = self.headers
+        named, valued = _bytes(pa.binary(), items, names), _bytes(pa.binary(), items, values)
+        buffers: list[Any] = [pa.py_buffer(there), pa.py_buffer(ends)]
+        try:
+            pairs = pa.StructArray.from_arrays([named.cast(pa.string()), valued], fields=list(HEADERS_TYPE.value_type))
+        except pa.ArrowInvalid:  # a name that is no UTF-8
+            pairs = pa.StructArray.from_arrays([named, valued], ["name", "value"])
+            lists: Any = pa.Array.from_buffers(pa.list_(pairs.type), self.many, buffers, nulls, children=[pairs])
+            return _header_lists([_decoded(one) for one in lists.to_pylist()])
+        return pa.Array.from_buffers(HEADERS_TYPE, self.many, buffers, nulls, children=[pairs])
+
+
+def no_rows() -> pa.RecordBatch:
+    """None, with `SCHEMA`."""
+    return pa.RecordBatch.from_arrays([pa.array([], field.type) for field in SCHEMA], schema=SCHEMA)
+
+
+def _bytes(kind: Any, count: int, column: _Column) -> Any:
+    there, ends, content, nulls = column
+    valid = None if there is None else pa.py_buffer(there)
+    return pa.Array.from_buffers(kind, count, [valid, pa.py_buffer(ends), pa.py_buffer(content)], nulls)
+
+
+def _timestamps(kinds: np.ndarray, instants: np.ndarray) -> tuple[Any, Any]:
+    """Instants, NULL where a message has none that counts, and whose they are."""
+    missing = (kinds == 0) | (instants > _FURTHEST_MS) | (instants < -_FURTHEST_MS)
+    micros: Any = pa.array(np.where(missing, 0, instants) * 1000, pa.int64(), mask=missing)
+    kind: Any = pa.array(kinds)
+    return micros.cast(INSTANT), _KINDS.take(kind)
 
 
 class _Bytes:
@@ -139,6 +203,13 @@ def _headers(message: Any) -> Sequence[tuple[str, bytes | None]] | None:
     except UnicodeDecodeError:
         return [(UNREADABLE, None)]
     return headers
+
+
+def _decoded(headers: Sequence[Mapping[str, Any]] | None) -> Sequence[tuple[str, bytes | None]] | None:
+    try:
+        return None if headers is None else [(one["name"].decode(), one["value"]) for one in headers]
+    except UnicodeDecodeError:
+        return [(UNREADABLE, None)]
 
 
 def _header_lists(headers: Sequence[Sequence[tuple[str, bytes | None]] | None]) -> Any:
