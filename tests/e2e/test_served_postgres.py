@@ -380,3 +380,37 @@ def test_a_folder_is_served_beside_the_project_file(tmp_path, database):
     assert project.run()["bronze.readings"]["rows"] == 2
     assert len([*(project.folder / "out").rglob("*.ndjson.zst")]) == 1
     assert not project.run()["bronze.readings"]["moved"]
+
+
+RETYPED = FIELDS.replace(
+    "physicalType: 'decimal(9,3)', logicalType: number, logicalTypeOptions: {maximum: 100}", "logicalType: number"
+)
+
+
+@pytest.mark.parametrize("retyped", [False, True])
+def test_a_full_refresh_of_kept_versions_is_followed(project, retyped):
+    """A table that cannot follow another type is named; once it is dropped, it is made anew with every version."""
+    kept = "      - {property: headgate.history, value: scd2}\n"
+    contract = project.folder / "contracts" / "readings.odcs.yaml"
+    here = "id::text, celsius::double::text, sensor, _hg_offset::text, is_current::text, (valid_to is null)::text"
+    there = here.replace("double", "float8")
+    contract.write_text(contract.read_text() + kept)
+    project.drop("1", *(reading(n) for n in range(5)))
+    project.drop("2", reading(1, 60, "1.5"), reading(2, 30, "2.5"), reading(9, celsius='"x"'))
+    project.run()
+    before = project.texts("silver.readings", here)
+    project.write(RETYPED if retyped else FIELDS, version="1.1.0")
+    contract.write_text(contract.read_text() + kept)
+    refreshed = project.answer("run", "--full-refresh")
+    if retyped:
+        assert refreshed.code == 2
+        assert 'DROP TABLE "silver"."readings"' in refreshed.err
+        project.database.run("DROP TABLE silver.readings")
+        project.run()
+    else:
+        assert refreshed.code == 0, refreshed.err
+    assert len(before) == 7
+    assert project.texts("silver.readings", here) == before
+    project.same("silver.readings", here, there)
+    project.same("quarantine.readings", QUARANTINE)
+    assert project.good("audit", "--deep")[0]["state"] == "balanced"
