@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, cast
 
@@ -19,22 +19,17 @@ from headgate.stores.iceberg.partitions import Splitter
 GROUP_ROWS = 128 * 1024
 GROUP_BYTES = 32 * 1024 * 1024
 FILE_BYTES = 256 * 1024 * 1024
-ENCODERS = 2  # row groups of different files encoded at once
+ENCODERS = 2  # row groups encoded at once, of different files
 OPEN_FILES = 64  # partitions written at the same time
 
 
 class _OpenFile:
-    """A Parquet file being written, and the rows that wait for its next row group.
-
-    A full row group is encoded in `encoder`, one at a time for each file, while the caller reads on: both cores busy,
-    and never more than two row groups of a file in memory.
-    """
+    """A Parquet file being written, by one row group at a time in `encoder` while the caller reads on."""
 
     def __init__(self, path: str, schema: pa.Schema, encoder: ThreadPoolExecutor) -> None:
         self.path = path
         self._encoder = encoder
         self._encoding: Future[None] | None = None
-        self._schema = schema
         self._sink = pa.OSFile(path, "wb")
         self._writer = pq.ParquetWriter(
             self._sink,
@@ -45,25 +40,15 @@ class _OpenFile:
             store_decimal_as_integer=True,
             store_schema=False,
         )
-        self._waiting: list[pa.RecordBatch] = []
-        self._rows = 0
-        self._bytes = 0
 
-    def add(self, batch: pa.RecordBatch) -> None:
-        self._waiting.append(batch)
-        self._rows += batch.num_rows
-        self._bytes += batch.nbytes
-        if self._rows >= GROUP_ROWS or self._bytes >= GROUP_BYTES:
-            self.flush()
-
-    def flush(self) -> None:
-        """Hand the waiting rows to the encoder, after the group before them."""
+    def encode(self, rows: pa.Table) -> None:
+        """Hand a row group to the encoder, after the one before it."""
         self._settle()
-        if self._waiting:
-            table = pa.Table.from_batches(self._waiting, self._schema)
-            self._encoding = self._encoder.submit(self._writer.write_table, table, row_group_size=max(self._rows, 1))
-            self._waiting.clear()
-            self._rows = self._bytes = 0
+        self._encoding = self._encoder.submit(self._writer.write_table, rows, row_group_size=rows.num_rows)
+
+    def idle(self) -> bool:
+        """Whether no row group is being encoded."""
+        return self._encoding is None or self._encoding.done()
 
     def _settle(self) -> None:
         encoding, self._encoding = self._encoding, None
@@ -76,7 +61,6 @@ class _OpenFile:
     def close(self) -> pq.FileMetaData:
         """Write the footer; returns it."""
         try:
-            self.flush()
             self._settle()
             self._writer.close()
         finally:
@@ -85,7 +69,6 @@ class _OpenFile:
 
     def abandon(self) -> None:
         """Close without caring for the content."""
-        self._waiting.clear()
         try:
             self._settle()
             self._writer.close()
@@ -93,6 +76,47 @@ class _OpenFile:
             pass
         finally:
             self._sink.close()
+
+
+class _Partition:
+    """Rows of one partition value: those that wait for the next row group, and the files that take them.
+
+    A second file is begun when a row group is there before the one before it is encoded, and an encoder has nothing to
+    do: rows that come faster than one core encodes them keep both busy, and never more than three row groups of a
+    partition are in memory.
+    """
+
+    def __init__(self, schema: pa.Schema, begin: Callable[[], _OpenFile], spare: Callable[[], bool]) -> None:
+        self._schema, self._begin, self._spare = schema, begin, spare
+        self.files: list[_OpenFile] = []  # that which was given rows last stands last
+        self._waiting: list[pa.RecordBatch] = []
+        self._rows = 0
+        self._bytes = 0
+
+    def add(self, batch: pa.RecordBatch) -> _OpenFile | None:
+        """Take rows; the file that is full with them, if one is."""
+        self._waiting.append(batch)
+        self._rows += batch.num_rows
+        self._bytes += batch.nbytes
+        return self.flush() if self._rows >= GROUP_ROWS or self._bytes >= GROUP_BYTES else None
+
+    def flush(self) -> _OpenFile | None:
+        """The waiting rows to an encoder; the file that is full with them, if one is."""
+        if not self._waiting:
+            return None
+        file = self._next()
+        file.encode(pa.Table.from_batches(self._waiting, self._schema))
+        self._waiting.clear()
+        self._rows = self._bytes = 0
+        self.files.append(file)
+        return file if file.full() else None
+
+    def _next(self) -> _OpenFile:
+        for number, file in enumerate(self.files):
+            if file.idle():
+                return self.files.pop(number)
+        another = not self.files or (len(self.files) < ENCODERS and self._spare())
+        return self._begin() if another else self.files.pop(0)
 
 
 def _repeats(field: pa.Field[Any]) -> bool:
@@ -112,7 +136,7 @@ class RowWriter:
         schema = metadata.schema()
         self._schema = arrow_schema(schema, ids=True)
         self._splitter = Splitter(metadata.spec(), schema)
-        self._open: dict[tuple[Any, ...], _OpenFile] = {}
+        self._open: dict[tuple[Any, ...], _Partition] = {}
         self.written: list[tuple[str, pq.FileMetaData]] = []
         self.rows = 0
 
@@ -127,26 +151,40 @@ class RowWriter:
                 for key in list(self._open):
                     self._close(key)
             except BaseException:
-                for file in self._open.values():
-                    file.abandon()
+                for partition in self._open.values():
+                    for file in partition.files:
+                        file.abandon()
                 raise
 
     def _add(self, key: tuple[Any, ...], batch: pa.RecordBatch) -> None:
         if batch.num_rows == 0:
             return
-        file = self._open.pop(key, None)
-        if file is None:
+        partition = self._open.pop(key, None)
+        if partition is None:
             if len(self._open) >= OPEN_FILES:
                 self._close(next(iter(self._open)))  # the one that has waited longest for rows
-            path = os.path.join(self._folder, f"{uuid.uuid4()}.parquet")
-            file = _OpenFile(path, self._schema, self._encoder)
-        self._open[key] = file
-        file.add(batch)
-        if file.full():
-            self._close(key)
+            partition = _Partition(self._schema, self._begin, self._spare)
+        self._open[key] = partition
+        full = partition.add(batch)
+        if full is not None:
+            partition.files.remove(full)
+            self._end(full)
+
+    def _begin(self) -> _OpenFile:
+        return _OpenFile(os.path.join(self._folder, f"{uuid.uuid4()}.parquet"), self._schema, self._encoder)
+
+    def _spare(self) -> bool:
+        """Whether an encoder has nothing to do."""
+        return sum(not file.idle() for partition in self._open.values() for file in partition.files) < ENCODERS
 
     def _close(self, key: tuple[Any, ...]) -> None:
-        file = self._open.pop(key)
+        partition = self._open[key]
+        partition.flush()
+        while partition.files:
+            self._end(partition.files.pop(0))
+        del self._open[key]
+
+    def _end(self, file: _OpenFile) -> None:
         self.written.append((file.path, file.close()))
 
     def fit(self, batch: pa.RecordBatch) -> pa.RecordBatch:
