@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import os
+from pathlib import Path
 from types import ModuleType
 
 
@@ -18,3 +19,9 @@ def load(name: str) -> ModuleType | None:
         return importlib.import_module(f"headgate.native.{name}")
     except ModuleNotFoundError:
         return None
+
+
+def parts() -> dict[str, bool]:
+    """Every part by name, and whether its compiled module is in use."""
+    names = sorted(source.stem for source in Path(__file__).parent.glob("*.c"))
+    return {name: load(name) is not None for name in names}

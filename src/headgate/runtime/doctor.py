@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import headgate
+from headgate import native
 from headgate.errors import HeadgateError
 from headgate.runtime.outlets import state_of_outlets
 from headgate.runtime.project import Project
@@ -32,6 +33,7 @@ def examine(folder: str) -> list[dict[str, str]]:
             ", ".join(f"{p} {_version(p)}" for p in ("duckdb", "pyarrow", "pyiceberg", "msgspec", "psycopg2-binary")),
         ),
         _row("cores", "good" if (os.cpu_count() or 1) > 1 else "weak", f"{os.cpu_count()} cores"),
+        _compiled(),
         _row("python", "good" if sys.version_info >= (3, 11) else "wrong", sys.executable),
     ]
     try:
@@ -52,6 +54,13 @@ def examine(folder: str) -> list[dict[str, str]]:
         found += [_source(project, dataset) for dataset in project.datasets]
         found += _targets(project)
     return found
+
+
+def _compiled() -> dict[str, str]:
+    parts = native.parts()
+    if lacking := [name for name, there in parts.items() if not there]:
+        return _row("compiled", "weak", f"without {', '.join(lacking)}: all works, slower (a C compiler at install)")
+    return _row("compiled", "good", ", ".join(parts))
 
 
 def _targets(project: Project) -> list[dict[str, str]]:
