@@ -31,6 +31,7 @@ def compile_all(root: Path, work: Path) -> list[Path]:
             extra_compile_args=flags,
             define_macros=[LIMITED_API],
             py_limited_api=True,
+            depends=[os.path.relpath(header) for header in source.parent.glob("*.h")],
         )
         command = build_ext(Distribution({"ext_modules": [extension]}))
         command.build_lib, command.build_temp = str(root / "src"), str(work)

@@ -108,8 +108,9 @@ class CarefulReader:
     def _members(self, read: Read, pairs: _Pairs, path: str, known: frozenset[str]) -> dict[str, Any]:
         members = dict(pairs)
         if len(members) < len(pairs):
-            for key in sorted({k for n, (k, _) in enumerate(pairs) if any(k == other for other, _ in pairs[:n])}):
-                _note_record(read, f"key `{_shown(path + key)}` comes twice")
+            for key in sorted(_twice(pairs)):
+                if self.forbid or key in known:
+                    _note_record(read, f"key `{_shown(path + key)}` comes twice")
         if self.forbid and not members.keys() <= known:
             for key in members:
                 if key not in known:
@@ -197,6 +198,11 @@ class CarefulReader:
                 _float(given, 64)
             except _Misfit:
                 self._misfit(read, key, given)
+
+
+def _twice(pairs: _Pairs) -> set[str]:
+    seen: set[str] = set()
+    return {key for key, _ in pairs if key in seen or seen.add(key)}  # type: ignore[func-returns-value]
 
 
 def _note_record(read: Read, why: str) -> None:

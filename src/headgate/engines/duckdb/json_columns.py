@@ -93,6 +93,27 @@ def columns(
     return made
 
 
+def own(one: Field) -> str:
+    """The column that holds a field's value, or its text when it is standardised, in the relation of lines that were
+    read without DuckDB."""
+    return f"hg_own_{one.name}"
+
+
+def own_columns(dataset: Dataset, transforms: Mapping[str, pa.DataType]) -> dict[str, SourceColumn]:
+    """The typed columns over that relation; what a transform reads stands beside them, as texts by key."""
+    made = {}
+    for one in dataset.fields:
+        sql = quote(own(one))
+        if one.transform is not None:
+            typed = column(one, "", transforms[one.name])
+            made[one.name] = SourceColumn(typed, f"CAST(({one.transform}\n) AS VARCHAR)")
+        elif one.standardise:
+            made[one.name] = SourceColumn(column(one, sql, pa.string()), sql)
+        else:
+            made[one.name] = SourceColumn(Column(sql, FALSE), sql)
+    return made
+
+
 def next_to_nothing(rows: pa.Table, names: Sequence[str]) -> bool:
     """Whether some number in these columns is: one that was in the text may have vanished in it."""
     return any(_tiny_in(leaf) for name in names for _, leaf in leaves(name, whole(rows[name])))
@@ -249,29 +270,38 @@ def _path(key: str) -> str:
     return '$."' + key.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def key_lists(dataset: Dataset) -> list[str]:
-    """SQL over `hg_text`: for every object of the contract the list of its keys, as often as they come (for objects
-    in arrays and maps, lists of such lists). Few different lists occur, so checking each different one is cheap."""
-    paths = ["$", *_object_paths(Type(Kind.OBJECT, fields=dataset.fields), "$")]
-    return [f"json_keys({TEXT}, {literal(path)})" for path in paths]
+def key_lists(dataset: Dataset, extra_keys: Sequence[str]) -> list[tuple[str, frozenset[str] | None]]:
+    """SQL over `hg_text`: for every object of the contract the list of its keys, as often as they come (for objects in
+    arrays and maps, lists of such lists); and the keys that the contract knows there, None for a map. Few different
+    lists occur, so checking each different one is cheap."""
+    top = _known(dataset.fields) | frozenset(extra_keys)
+    paths = [("$", top), *_object_paths(Type(Kind.OBJECT, fields=dataset.fields), "$")]
+    return [(f"json_keys({TEXT}, {literal(path)})", known) for path, known in paths]
 
 
-def _object_paths(of: Type, path: str) -> list[str]:
+_Paths = list[tuple[str, frozenset[str] | None]]
+
+
+def _known(fields: Sequence[Field]) -> frozenset[str]:
+    return frozenset(f.source_name for f in fields if f.transform is None)
+
+
+def _object_paths(of: Type, path: str) -> _Paths:
     """JSON paths of the objects and maps below an object, arrays as [*], maps as .*"""
-    found: list[str] = []
+    found: _Paths = []
     for field in of.fields:
         if field.transform is None:
             found.extend(_paths_of(field.type, path + _path(field.source_name)[1:]))
     return found
 
 
-def _paths_of(of: Type, path: str) -> list[str]:
+def _paths_of(of: Type, path: str) -> _Paths:
     match of.kind:
         case Kind.OBJECT:
-            return [path, *_object_paths(of, path)]
+            return [(path, _known(of.fields)), *_object_paths(of, path)]
         case Kind.ARRAY:
             return _paths_of(item_of(of).type, f"{path}[*]")
         case Kind.MAP:
-            return [path, *_paths_of(item_of(of).type, f"{path}.*")]
+            return [(path, None), *_paths_of(item_of(of).type, f"{path}.*")]
         case _:
             return []

@@ -1,10 +1,13 @@
-"""Raw JSON bronze: a strict gate and one DuckDB statement for lines that surely fit, careful reading for the rest.
+"""Raw JSON bronze: quick ways for lines that surely fit, careful reading for the rest.
 
+0. rows      a compiled decoder, where there is one, reads lines into typed columns; what it does not take goes on
 1. gate      msgspec decodes every line against the contract's types; what it refuses is set apart
 2. numbers   lines with numbers too long for a float are set apart, unless the float prints the same
 3. columns   DuckDB reads what is left, once, into typed columns, and checks the rules that the gate has not
-4. care      what was set apart or breaks a rule is read again, exactly, for its values or its reasons: not at
-once but when many lines wait
+4. care      what was set apart or breaks a rule is read again, exactly, for its values or its reasons
+
+Steps 1 to 3 of few lines, and step 4, are not done at once but when many lines wait. What a line becomes does not
+depend on the way that it went.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ import pyarrow as pa
 from headgate.contract.model import Dataset, Field, Kind, Type
 from headgate.contract.sql_names import item_of
 from headgate.contract.to_arrow import arrow_type
-from headgate.contract.to_sql import Column, column, literal, quote
+from headgate.contract.to_sql import literal
 from headgate.engines.duckdb import json_columns
 from headgate.engines.duckdb.arrays import Array, Query, compute, fetch, pick, take
 from headgate.engines.duckdb.decoded import (
@@ -29,6 +32,7 @@ from headgate.engines.duckdb.decoded import (
     REASON_TYPE,
     REFUSED_SCHEMA,
     Decoded,
+    joined,
     take_dropped,
     warned,
     without_marks,
@@ -36,8 +40,9 @@ from headgate.engines.duckdb.decoded import (
 from headgate.engines.duckdb.json_careful import CarefulReader, Read
 from headgate.engines.duckdb.json_columns import OBJECT, TEXT
 from headgate.engines.duckdb.json_gate import REFUSALS, Gate
+from headgate.engines.duckdb.json_native import native_rows
 from headgate.engines.duckdb.json_numbers import lines_with_long_numbers, survives
-from headgate.engines.duckdb.judgement import FALSE, REFUSED, ROW, SOURCE, Judgement, SourceColumn, build
+from headgate.engines.duckdb.judgement import REFUSED, ROW, SOURCE, Judgement, build
 from headgate.engines.duckdb.typed import transform_type
 from headgate.errors import DefectError
 from headgate.ports.batch import INGESTED_AT, OFFSET, ORIGINAL, PARTITION, RAW
@@ -45,6 +50,7 @@ from headgate.ports.batch import INGESTED_AT, OFFSET, ORIGINAL, PARTITION, RAW
 _LINES = "hg_lines"
 _PRESENT = f"FROM {_LINES} WHERE strlen({TEXT}) > 0"
 _KEPT = [PARTITION, OFFSET, INGESTED_AT, RAW]
+_MANY = 4096  # lines that are worth the statements of steps 1 to 3
 _MOST_FAILURES = 2  # of the strict reading in a row, after which it is not tried any more
 
 
@@ -64,6 +70,7 @@ class JsonDecoder:
         self.keys = json_columns.transform_keys(connection, dataset)
         self.gate = Gate(dataset, self.keys, unknown=unknown)
         self.careful = CarefulReader(dataset, self.keys, unknown=unknown)
+        self.rows = native_rows(connection, dataset, unknown=unknown)
         self.number_names, self.in_arrays, self.wide_decimals = _number_names(dataset, self.keys)
         structure = literal(json_columns.structure(dataset))
         transforms = self._transforms()
@@ -74,7 +81,7 @@ class JsonDecoder:
         lenient = f"(SELECT {seen}, json_transform({TEXT}, {structure}) AS {OBJECT} {_PRESENT})"
         self.strict = build(dataset, columns, versioned=False, proven=self.gate.proven, relation=strict)
         self.lenient = build(dataset, columns, versioned=False, proven=self.gate.proven, relation=lenient)
-        self.exact = build(dataset, _careful_columns(dataset, transforms), versioned=False)
+        self.exact = build(dataset, json_columns.own_columns(dataset, transforms), versioned=False)
         quick = json_columns.columns(dataset, transforms, vanished=False)
         self.quick = build(dataset, quick, versioned=False, proven=self.gate.proven, relation=strict)
         self._numeric = [f.name for f in dataset.fields if columns[f.name].column.bad != quick[f.name].column.bad]
@@ -84,16 +91,34 @@ class JsonDecoder:
         )
         self._explained = Query(connection, f"{self.exact.explain} ORDER BY {ROW}")
         self._rules = {rule.id: rule for rule in reversed(dataset.rules)}
-        self.key_lists = json_columns.key_lists(dataset)
+        self.key_lists = json_columns.key_lists(dataset, self.keys)
+        self._closed = unknown != "ignore"
         self._failures = 0
+        self._untaken: list[pa.Table] = []
         self._waiting: list[pa.Table] = []
         self._refusals: list[str | None] = []
 
     def decode(self, table: pa.Table) -> Decoded:
-        """The rows of a bronze table, judged. Its chunks go through steps 1 and 2 one by one, while they are in the
-        processor's cache, and through step 3 together: to plan a statement takes as long as thousands of its rows."""
+        """The rows of a bronze table, judged; but for those that wait."""
         if not table.num_rows:
             return self._nothing(table)
+        if self.rows is None:
+            return self._by_texts(table)
+        judged, taken = self.rows.read(_chunked(table[RAW]))
+        apart = _Apart()
+        decoded = self._sorted_out(table, judged, self.rows.judgement, np.flatnonzero(taken), apart)
+        self._set_aside(table, apart)
+        if taken.all():
+            return decoded
+        rest = pick(table.select(_kept(table)), ~taken)
+        if rest.num_rows >= _MANY:
+            return joined([decoded, self._by_texts(rest)])
+        self._untaken.append(rest)
+        return decoded
+
+    def _by_texts(self, table: pa.Table) -> Decoded:
+        """Steps 1 to 3. Chunks go through steps 1 and 2 one by one, while they are in the processor's cache, and
+        through step 3 together: to plan a statement takes as long as thousands of its rows."""
         raw, apart, first = _chunked(table[RAW]), _Apart(), 0
         for chunk in raw.chunks:
             data, offsets = _buffers(chunk)
@@ -101,27 +126,30 @@ class JsonDecoder:
             self._set_long_numbers_apart(data, offsets, first, apart)
             first += len(chunk)
         judged, judgement = self._columns(raw, apart)
+        if judged.num_rows + len(apart.lines) != table.num_rows:
+            raise DefectError("lines were lost while typing them")
+        decoded = self._sorted_out(table, judged, judgement, judged[ROW].to_numpy(), apart)
+        self._set_aside(table, apart)
+        return decoded
+
+    def _sorted_out(
+        self, table: pa.Table, judged: pa.Table, judgement: Judgement, numbers: np.ndarray, apart: _Apart
+    ) -> Decoded:
+        """Judged rows, which come from the lines of these numbers; what is refused is set apart."""
         refused = judged[REFUSED].to_numpy()
-        for number in judged[ROW].to_numpy()[refused].tolist():
-            apart.lines[number] = None
-        keep = ~refused
-        coordinates = _coordinates(table, judged[ROW].to_numpy())
+        apart.lines.update(dict.fromkeys(numbers[refused].tolist()))
+        keep, coordinates = ~refused, _coordinates(table, numbers)
         dropped = take_dropped(judged, judgement, coordinates, keep)
         counted = warned(judged, judgement, keep)
-        fast = Decoded(without_marks(judged, coordinates), keep, REFUSED_SCHEMA.empty_table(), dropped, counted)
-        if judged.num_rows - int(refused.sum()) + len(apart.lines) != table.num_rows:
-            raise DefectError("lines were lost while typing them")
-        self._set_aside(table, apart)
-        return fast
+        return Decoded(without_marks(judged, coordinates), keep, REFUSED_SCHEMA.empty_table(), dropped, counted)
 
     def _set_aside(self, table: pa.Table, apart: _Apart) -> None:
         """Careful reading waits until there are many lines: its statements cost more than its lines."""
         numbers = sorted(apart.lines)
         if numbers:
-            kept = [*_KEPT, ORIGINAL] if ORIGINAL in table.column_names else _KEPT
             chosen = np.zeros(table.num_rows, bool)
             chosen[numbers] = True
-            self._waiting.append(pick(table.select(kept), chosen))
+            self._waiting.append(pick(table.select(_kept(table)), chosen))
             self._refusals.extend(apart.lines[n] for n in numbers)
 
     def _transforms(self) -> dict[str, pa.DataType]:
@@ -132,14 +160,20 @@ class JsonDecoder:
 
     @property
     def waiting(self) -> int:
-        """How many lines wait for careful reading."""
-        return len(self._refusals)
+        """How many lines wait."""
+        return len(self._refusals) + sum(lines.num_rows for lines in self._untaken)
 
     def careful_rest(self) -> Decoded:
-        """Step 4 for all lines that wait."""
-        lines, refusals = pa.concat_tables(self._waiting, promote_options="default"), self._refusals
-        self._waiting, self._refusals = [], []
-        return self._care(lines, refusals)
+        """What remains to be done for all lines that wait."""
+        parts = []
+        if self._untaken:
+            lines, self._untaken = _together(self._untaken), []
+            parts.append(self._by_texts(lines))
+        if self._refusals:
+            lines, refusals = _together(self._waiting), self._refusals
+            self._waiting, self._refusals = [], []
+            parts.append(self._care(lines, refusals))
+        return joined(parts)
 
     def _gate(self, data: np.ndarray, offsets: np.ndarray, first: int, apart: _Apart) -> None:
         """Step 1 for a chunk whose lines are numbered from `first` on."""
@@ -203,17 +237,19 @@ class JsonDecoder:
 
     def _leniently(self, raw: Array, apart: _Apart) -> pa.Table:
         """Lines in which keys may be missing; those in which keys come twice are set apart first."""
+        self._register(raw, apart)
         if repeated := self._repeated():
             apart.lines.update(dict.fromkeys(repeated))
-        self._register(raw, apart)
+            self._register(raw, apart)
         return self._lenient.fetch()
 
     def _repeated(self) -> list[int]:
-        """Numbers of lines in which some object has a key twice."""
+        """Numbers of lines in which some object has a key twice that is not ignored."""
         rows: set[int] = set()
-        for keys in self.key_lists:
+        for keys, known in self.key_lists:
             shapes = fetch(self.connection, f"SELECT DISTINCT {keys} AS shape {_PRESENT}")
-            bad = [_repeats(shape) for shape in shapes["shape"].to_pylist()]
+            counting = None if self._closed else known
+            bad = [_repeats(shape, counting) for shape in shapes["shape"].to_pylist()]
             if any(bad):
                 self.connection.register("hg_shapes", pick(shapes, np.array(bad)))
                 found = fetch(
@@ -266,9 +302,9 @@ class JsonDecoder:
             if one.transform is not None:
                 continue
             if one.standardise:
-                columns[_own(one)] = pa.array([r.texts[one.name] for r in reads], pa.string())
+                columns[json_columns.own(one)] = pa.array([r.texts[one.name] for r in reads], pa.string())
             else:
-                columns[_own(one)] = pa.array([r.values[one.name] for r in reads], arrow_type(one.type))
+                columns[json_columns.own(one)] = pa.array([r.values[one.name] for r in reads], arrow_type(one.type))
         source = pa.table(columns)
         if not self.keys:
             return source
@@ -288,32 +324,23 @@ class JsonDecoder:
         return Decoded(rows, np.empty(0, bool), REFUSED_SCHEMA.empty_table(), DROPPED_SCHEMA.empty_table(), Counter())
 
 
-def _repeats(shape: Any) -> bool:
-    """Whether a list of keys, or one of the lists in it, has a key twice."""
+def _kept(table: pa.Table) -> list[str]:
+    """The columns that lines need while they wait."""
+    return [*_KEPT, ORIGINAL] if ORIGINAL in table.column_names else _KEPT
+
+
+def _together(tables: Sequence[pa.Table]) -> pa.Table:
+    return pa.concat_tables(tables, promote_options="default")
+
+
+def _repeats(shape: Any, counting: Collection[str] | None) -> bool:
+    """Whether a list of keys, or one of the lists in it, has a key twice: one of those that count, if not all do."""
     if not shape:
         return False
     if isinstance(shape[0], list) or shape[0] is None:
-        return any(_repeats(one) for one in shape)
-    return len(set(shape)) < len(shape)
-
-
-def _own(one: Field) -> str:
-    return f"hg_own_{one.name}"
-
-
-def _careful_columns(dataset: Dataset, transforms: Mapping[str, pa.DataType]) -> dict[str, SourceColumn]:
-    made = {}
-    for one in dataset.fields:
-        sql = quote(_own(one))
-        if one.transform is not None:
-            made[one.name] = SourceColumn(
-                column(one, "", transforms[one.name]), f"CAST(({one.transform}\n) AS VARCHAR)"
-            )
-        elif one.standardise:
-            made[one.name] = SourceColumn(column(one, sql, pa.string()), sql)
-        else:
-            made[one.name] = SourceColumn(Column(sql, FALSE), sql)
-    return made
+        return any(_repeats(one, counting) for one in shape)
+    keys = shape if counting is None else [key for key in shape if key in counting]
+    return len(set(keys)) < len(keys)
 
 
 def _buffers(raw: Array) -> tuple[np.ndarray, np.ndarray]:
