@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from e2e.command import headgate
-from e2e.test_continuous_kafka import CONTRACT, Feed
+from rigs.events import Feed
 from rigs.going import Going, until
 
 SECRET = "t0ken-canary"
@@ -51,15 +51,12 @@ def hook():
 
 @pytest.fixture
 def feed(broker):
-    return Feed(broker, broker.topic(2), 2)
+    return Feed(broker)
 
 
 @pytest.fixture
-def project(tmp_path, broker, feed):
-    (tmp_path / "contracts").mkdir()
-    contract = CONTRACT.format(host=broker.bootstrap, topic=feed.topic)
-    (tmp_path / "contracts" / "events.odcs.yaml").write_text(contract)
-    return tmp_path
+def project(tmp_path, feed):
+    return feed.follow(tmp_path)
 
 
 def configured(project, limits, alerts=""):

@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import threading
 
 import pytest
 
 from e2e.command import good
+from rigs.events import Feed
 from rigs.going import Going, account, rows_of, until
 
-CONTRACT = """\
-apiVersion: v3.2.0
-kind: DataContract
-id: events
-version: 1.0.0
-status: active
-servers:
-  - {{server: bus, type: kafka, host: '{host}', format: json}}
-schema:
-  - name: events
-    physicalName: {topic}
-    properties:
-      - {{name: id, logicalType: integer, primaryKey: true, primaryKeyPosition: 1, required: true}}
-      - {{name: text, logicalType: string}}
-"""
 POINTS = (
     "land: rows written, position not",
     "refine: published",
@@ -36,36 +21,14 @@ POINTS = (
 )
 
 
-class Feed:
-    """Numbered events, one of a hundred no JSON, over the partitions of a topic."""
-
-    def __init__(self, broker, topic, partitions):
-        self.broker, self.topic, self.partitions, self.sent = broker, topic, partitions, 0
-
-    def send(self, count):
-        for partition in range(self.partitions):
-            numbers = range(self.sent + partition, self.sent + count, self.partitions)
-            values = [b"{oh no" if n % 100 == 99 else json.dumps({"id": n, "text": "x"}).encode() for n in numbers]
-            self.broker.produce(self.topic, values, partition)
-        self.sent += count
-
-    @property
-    def good(self):
-        return self.sent - self.sent // 100
-
-
 @pytest.fixture
 def feed(broker):
-    return Feed(broker, broker.topic(2), 2)
+    return Feed(broker)
 
 
 @pytest.fixture
-def project(tmp_path, broker, feed):
-    (tmp_path / "contracts").mkdir()
-    contract = CONTRACT.format(host=broker.bootstrap, topic=feed.topic)
-    (tmp_path / "contracts" / "events.odcs.yaml").write_text(contract)
-    (tmp_path / "headgate.yaml").write_text("continuous: {batch_ms: 100}\n")
-    return tmp_path
+def project(tmp_path, feed):
+    return feed.follow(tmp_path)
 
 
 def proven(project, feed):
@@ -156,13 +119,12 @@ class Onlooker(threading.Thread):
 
 
 @pytest.mark.parametrize("member", ["member: a, ", ""])
-def test_a_lasting_member_that_is_back_in_time_moves_nobody(project, broker, member):
+def test_a_lasting_member_that_is_back_in_time_moves_nobody(tmp_path, broker, member):
     """Killed and started again within the session; without a lasting name the group shares out anew."""
-    topic = broker.topic(4)
-    feed = Feed(broker, topic, 4)
-    (project / "contracts" / "events.odcs.yaml").write_text(CONTRACT.format(host=broker.bootstrap, topic=topic))
+    feed = Feed(broker, 4)
+    topic = feed.topic
     read = f"{{{member}group: {topic}-{len(member)}, session_s: {30 if member else 6}}}"
-    (project / "headgate.yaml").write_text(f"continuous: {{batch_ms: 100}}\ndatasets: {{events: {{read: {read}}}}}\n")
+    project = feed.follow(tmp_path, f"continuous: {{batch_ms: 100}}\ndatasets: {{events: {{read: {read}}}}}\n")
     with Going(project) as going:
         feed.send(400)
         going.until_rows("bronze.events", 400)

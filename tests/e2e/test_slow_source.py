@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from e2e.command import good, headgate
-from e2e.test_continuous_kafka import CONTRACT
+from rigs.events import Feed
 from rigs.going import Going, until
 from rigs.kafka import Broker
 
@@ -39,14 +39,13 @@ def others(project):
 def test_a_broker_that_stands_still_holds_up_nobody_else(tmp_path):
     broker = Broker().start()
     try:
-        topic = broker.topic()
+        feed = Feed(broker, 1)
+        topic = feed.topic
         broker.produce(topic, [b'{"id": 1}'])
-        (tmp_path / "contracts").mkdir()
-        (tmp_path / "inbox").mkdir()
-        (tmp_path / "contracts" / "events.odcs.yaml").write_text(CONTRACT.format(host=broker.bootstrap, topic=topic))
-        (tmp_path / "contracts" / "others.odcs.yaml").write_text(OTHER)
         read = "events: {read: {wait_s: 2}}"
-        (tmp_path / "headgate.yaml").write_text(f"continuous: {{batch_ms: 100}}\ndatasets: {{{read}}}\n")
+        feed.follow(tmp_path, f"continuous: {{batch_ms: 100}}\ndatasets: {{{read}}}\n")
+        (tmp_path / "inbox").mkdir()
+        (tmp_path / "contracts" / "others.odcs.yaml").write_text(OTHER)
         drop(tmp_path, 0)
         with Going(tmp_path) as going:
             going.until_rows("silver.events", 1)
