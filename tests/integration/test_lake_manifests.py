@@ -13,6 +13,7 @@ from pyiceberg import manifest as manifests_of_pyiceberg
 from pyiceberg.manifest import read_manifest_list
 
 from headgate.stores.iceberg import manifests
+from headgate.stores.iceberg.manifest_reads import in_list, live_in
 from rigs import small_lake as small
 
 TABLE = "bronze.orders"
@@ -75,16 +76,17 @@ def told(entry):
 
 
 def check(lake):
-    """Everything that the lake remembers beside what another process would read."""
+    """Everything that the lake remembers, or reads with readers that it keeps, beside what PyIceberg reads."""
     cache, io = lake._storage.manifests, lake._storage.io
     snapshot = lake.cut().table(TABLE).metadata.current_snapshot()
     read = list(read_manifest_list(io.new_input(snapshot.manifest_list)))
-    assert [told(m) for m in cache.listed(io, snapshot.manifest_list)] == [told(m) for m in read]
+    for ours in (cache.listed(io, snapshot.manifest_list), in_list(io, snapshot.manifest_list)):
+        assert [told(m) for m in ours] == [told(m) for m in read]
     for one in read:
         fresh = one.fetch_manifest_entry(io, discard_deleted=True)
-        held = cache.entries(io, one)
-        assert [repr(told(e)) for e in held] == [repr(told(e)) for e in fresh]  # repr: a NaN is not itself
-        assert [type(e.status) for e in held] == [type(e.status) for e in fresh]
+        for ours in (cache.entries(io, one), live_in(io, one)):
+            assert [repr(told(e)) for e in ours] == [repr(told(e)) for e in fresh]  # repr: a NaN is not itself
+            assert [type(e.status) for e in ours] == [type(e.status) for e in fresh]
 
 
 @pytest.mark.parametrize("partition", PARTITIONS, ids=[f"by {len(p)}, {p[0][1] if p else 'none'}" for p in PARTITIONS])

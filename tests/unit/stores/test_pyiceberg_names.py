@@ -7,7 +7,7 @@ import inspect
 import pyiceberg
 import pytest
 from pyiceberg import manifest, serializers
-from pyiceberg.avro import file
+from pyiceberg.avro import file, resolver
 from pyiceberg.catalog import MetastoreCatalog
 from pyiceberg.table import metadata, snapshots, update
 
@@ -45,6 +45,8 @@ def test_the_version_is_the_one_that_was_read():
             ],
         ),
         (manifest.ManifestFile.fetch_manifest_entry, ["self", "io", "discard_deleted"]),
+        (resolver.construct_reader, ["file_schema", "read_types"]),
+        (resolver.resolve_reader, ["file_schema", "read_schema", "read_types", "read_enums"]),
         (manifest.ManifestWriter.add_entry, ["self", "entry"]),
         (
             metadata.new_table_metadata,

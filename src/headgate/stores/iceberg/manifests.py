@@ -14,12 +14,12 @@ from pyiceberg.manifest import (
     ManifestEntryStatus,
     ManifestFile,
     _inherit_from_manifest,
-    read_manifest_list,
 )
 from pyiceberg.table.snapshots import Snapshot
 
 from headgate.errors import FixInputError
 from headgate.stores.iceberg.local_io import LocalIO
+from headgate.stores.iceberg.manifest_reads import in_list, live_in
 
 UNUSED_S = 60.0  # after which what nobody asked for is let go
 
@@ -39,7 +39,7 @@ class ManifestCache:
         """The live entries of a manifest."""
         found: Sequence[ManifestEntry] | None = self._get(manifest.manifest_path)
         if found is None:
-            found = manifest.fetch_manifest_entry(io, discard_deleted=True)
+            found = live_in(io, manifest)
             self._put(manifest.manifest_path, found)
         return found
 
@@ -47,7 +47,7 @@ class ManifestCache:
         """The manifests in a list."""
         found: Sequence[ManifestFile] | None = self._get(location)
         if found is None:
-            found = list(read_manifest_list(io.new_input(location)))
+            found = in_list(io, location)
             self._put(location, found)
         return found
 

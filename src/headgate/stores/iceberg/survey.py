@@ -6,13 +6,13 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from pyiceberg.manifest import read_manifest_list
 from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.snapshots import Snapshot
 
 from headgate.stores.iceberg.cut import Storage
 from headgate.stores.iceberg.layout import KEY
 from headgate.stores.iceberg.local_io import local_path
+from headgate.stores.iceberg.manifest_reads import in_list
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ def _paths(storage: Storage, snapshot: Snapshot) -> Iterator[str]:
     if not snapshot.manifest_list:
         return
     yield local_path(snapshot.manifest_list)
-    for manifest in read_manifest_list(storage.io.new_input(snapshot.manifest_list)):
+    for manifest in in_list(storage.io, snapshot.manifest_list):
         yield local_path(manifest.manifest_path)
         for entry in storage.manifests.entries(storage.io, manifest):
             yield local_path(entry.data_file.file_path)
