@@ -58,6 +58,33 @@ def test_every_row_is_found_by_its_hash_and_no_other(tmp_path, monkeypatch, coun
     assert found(index, wanted) == {(n, h) for n, h in enumerate(hashes.tolist()) if h in set(some.tolist())}
 
 
+@pytest.mark.parametrize("kind", ["even", "low", "steps", "one value"])
+def test_a_few_hashes_stand_where_a_search_from_the_middle_says(kind):
+    values = random_hashes(300_000)
+    if kind == "low":
+        values >>= np.uint64(20)  # nothing is where evenness says
+    elif kind == "steps":
+        values &= np.uint64(0xF << 60)
+    elif kind == "one value":
+        values[:] = values[0]
+    ordered = np.sort(values)
+    edges = np.array([0, 2**64 - 1, ordered[0], ordered[-1]], np.uint64)
+    for seed in range(20):
+        few = np.unique(np.concatenate([random_hashes(100, seed), ordered[seed::9973], edges]))
+        assert len(few) * key_index._ROWS_TO_A_PAGE < len(ordered)
+        at = key_index.first_not_less(ordered, few)
+        assert np.array_equal(at, np.searchsorted(ordered, few))
+
+
+@pytest.mark.parametrize("wanted", [1, 100, 50_000])
+def test_an_index_on_the_disk_says_the_same_however_much_is_wanted_of_it(tmp_path, wanted):
+    hashes = random_hashes(200_000)
+    index = indexed(tmp_path, hashes)
+    index.expect(wanted)
+    at = np.random.default_rng(6).choice(len(hashes), wanted, replace=False)
+    assert found(index, hashes[at]) == {(int(n), int(hashes[n])) for n in at}
+
+
 def test_the_filter_lets_few_of_the_others_through(tmp_path):
     (part,) = indexed(tmp_path, random_hashes(200_000)).parts
     wanted = Wanted(np.unique(random_hashes(100_000, seed=2)))

@@ -48,7 +48,7 @@ def _stem(path: str) -> str:
 
 def _schema(path: str) -> pa.Schema | None:
     try:
-        with pa.memory_map(path) as source:
+        with open(path, "rb") as source:
             return pa.ipc.open_file(source).schema
     except (OSError, pa.ArrowException):
         return None
@@ -59,6 +59,7 @@ def hashes_of(info: FileInfo, layout: IndexLayout) -> pa.Table | None:
     index = open_index(layout, info.path, info.rows)
     if index is None:
         return None
+    index.expect(info.rows)
     rows = pa.Table.from_batches([part.rows.select([ROW, KEY, CONTENT]) for part in index.parts])
     numbers = rows[ROW].to_numpy()
     at = np.argsort(numbers, kind="stable")

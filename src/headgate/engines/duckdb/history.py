@@ -125,10 +125,15 @@ class Silver:
         """
         wanted = Wanted(hashes)
         found: list[pa.Table] = []
-        for number, info in enumerate(self.files):
+        numbers = [
+            number
+            for number, info in enumerate(self.files)
+            if number >= self.in_silver or self._may_match(info, bounds, values)
+        ]
+        for number in numbers:  # all are told first: the disk works ahead
+            self.index(number).expect(len(hashes))
+        for number in numbers:
             deletes = number >= self.in_silver
-            if not deletes and not self._may_match(info, bounds, values):
-                continue
             for matches in self.index(number).find(wanted):
                 rows = matches if deletes else self._counting(matches)
                 file = pa.array(np.full(rows.num_rows, number, np.int32))

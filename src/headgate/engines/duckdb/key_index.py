@@ -16,6 +16,8 @@ A file is indexed in parts of up to PART_ROWS rows, each a record batch of its o
 from __future__ import annotations
 
 import hashlib
+import math
+import mmap
 import os
 import uuid
 from collections.abc import Iterator, Sequence
@@ -34,6 +36,8 @@ PART_ROWS = 1_048_576
 FILTER, ROW = "_hg_filter", "_hg_row"
 _FEWEST = 4096  # rows below which the sorted hashes alone are as fast
 _WORD = 4  # rows that share a word of the filter
+_ROWS_TO_A_PAGE = 512  # hashes
+_FEW_WANTED = 64  # keys that leave most pages of a filter alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +101,23 @@ def _filter(hashes: np.ndarray) -> np.ndarray:
     return filled
 
 
+def first_not_less(ordered: np.ndarray, hashes: np.ndarray) -> np.ndarray:
+    """Where each hash would stand among sorted ones. Hashes are spread evenly, so a few are looked for only near where
+    they should be: a search from the middle reads three times as many pages."""
+    rows = len(ordered)
+    if len(hashes) * _ROWS_TO_A_PAGE > rows:
+        return np.searchsorted(ordered, hashes)
+    guess, reach = (hashes * (rows / 2.0**64)).astype(np.int64), 2 * math.isqrt(rows)  # four standard deviations
+    low, high = np.maximum(guess - reach, 0), np.minimum(guess + reach, rows)
+    while (unsure := low < high).any():
+        middle = (low + high) // 2
+        less = ordered[np.minimum(middle, rows - 1)] < hashes
+        low, high = np.where(unsure & less, middle + 1, low), np.where(unsure & ~less, middle, high)
+    right = (low == 0) | (ordered[np.maximum(low, 1) - 1] < hashes)
+    right &= (low == rows) | (ordered[np.minimum(low, rows - 1)] >= hashes)
+    return low if right.all() else np.searchsorted(ordered, hashes)
+
+
 class Part:
     """One record batch of an index."""
 
@@ -112,7 +133,9 @@ class Part:
         if len(self.hashes) >= _FEWEST:
             at = _word_of(hashes, len(self._words))
             hashes = hashes[(self._words[at] & wanted.bits) == wanted.bits]
-        first = np.searchsorted(self.hashes, hashes, "left")
+        first = first_not_less(self.hashes, hashes)
+        there = self.hashes[np.minimum(first, len(self.hashes) - 1)] == hashes
+        first, hashes = first[there], hashes[there]
         count = np.searchsorted(self.hashes, hashes, "right") - first
         ends = np.cumsum(count)
         return np.repeat(first - ends + count, count) + np.arange(ends[-1] if len(ends) else 0)
@@ -121,13 +144,27 @@ class Part:
 class KeyIndex:
     """The index of one silver file."""
 
-    def __init__(self, parts: Sequence[Part], layout: IndexLayout) -> None:
-        self.parts, self.layout = parts, layout
+    def __init__(self, parts: Sequence[Part], layout: IndexLayout, mapped: mmap.mmap | None = None) -> None:
+        self.parts, self.layout, self._mapped = parts, layout, mapped
 
     @property
     def rows(self) -> int:
         """Rows indexed."""
         return sum(part.rows.num_rows for part in self.parts)
+
+    def expect(self, rows: int) -> None:
+        """So many rows will be looked for. When they are few, pages beside those that are read are not worth their
+        reading, but filters are, at one go."""
+        if self._mapped is None or not hasattr(mmap, "MADV_RANDOM"):
+            return
+        few = rows * _ROWS_TO_A_PAGE < self.rows
+        self._mapped.madvise(mmap.MADV_RANDOM if few else mmap.MADV_NORMAL)
+        if few and rows > _FEW_WANTED:
+            begins = pa.py_buffer(self._mapped).address
+            for part in self.parts:
+                at: Any = part.rows.column(FILTER).buffers()[1]
+                start = (at.address - begins) // mmap.PAGESIZE * mmap.PAGESIZE
+                self._mapped.madvise(mmap.MADV_WILLNEED, start, at.address - begins + at.size - start)
 
     def find(self, wanted: Wanted) -> Iterator[pa.Table]:
         """The rows whose key hash is wanted, without the filter."""
@@ -141,6 +178,7 @@ class KeyIndex:
 
         `gone` has a flag for every row of the file; `closes` gives rows a new end of validity, in their order.
         """
+        self.expect(self.rows)
         moved = np.cumsum(~gone, dtype=np.int64) - 1
         for part in self.parts:
             at = part.rows.column(ROW).to_numpy()
@@ -229,14 +267,23 @@ class IndexWriter:
         self._writer.write_batch(batch)
 
 
+def _mapped(path: str) -> mmap.mmap:
+    """A file's bytes. Not by Arrow's own map, which has all of a batch fetched from the disk as soon as it is opened:
+    a few new keys touch a few pages."""
+    with open(path, "rb") as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+
 def open_index(layout: IndexLayout, data: str, rows: int | None) -> KeyIndex | None:
     """The kept index of a data file of so many rows; None when there is none that is whole."""
     path = layout.path(data)
     if not layout.folder or not os.path.exists(path):
         return None
     try:
-        reader = pa.ipc.open_file(pa.memory_map(path))
-        index = KeyIndex([Part(reader.get_batch(n)) for n in range(reader.num_record_batches)], layout)
-    except (OSError, pa.ArrowException):
+        mapped = _mapped(path)
+        reader = pa.ipc.open_file(pa.py_buffer(mapped))
+        parts = [Part(reader.get_batch(n)) for n in range(reader.num_record_batches)]
+        index = KeyIndex(parts, layout, mapped)
+    except (OSError, ValueError, pa.ArrowException):  # an empty file cannot be mapped
         return None
     return index if rows in (None, index.rows) and reader.schema.equals(layout.schema) else None
