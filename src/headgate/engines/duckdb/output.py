@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Hashable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,13 +71,22 @@ class TableWriter:
                 self._flush(part)
         self._bound()
 
-    def close(self) -> list[Written]:
-        """Finish all files: complete, with the number of rows their footers state."""
-        for part in self._parts.values():
-            self._flush(part)
-            self._finish(part)
+    def close(self, cores: int = 1) -> list[Written]:
+        """Finish all files, those of different partition values on so many cores: complete, with the number of rows
+        their footers state."""
+        parts = list(self._parts.values())
         self._parts.clear()
+        if cores > 1 and len(parts) > 1:
+            with ThreadPoolExecutor(min(cores, len(parts)), "headgate-write") as threads:
+                list(threads.map(self._end, parts))
+        else:
+            for part in parts:
+                self._end(part)
         return self._done
+
+    def _end(self, part: _Part) -> None:
+        self._flush(part)
+        self._finish(part)
 
     def _shaped(self, table: pa.Table) -> pa.Table:
         columns = []

@@ -17,19 +17,20 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from headgate.engines.duckdb.arrays import Array, compute, distinct, whole, without_repeats
+from headgate.engines.duckdb.arrays import Array, compute, distinct, take, whole, without_repeats
 from headgate.engines.duckdb.connection import Settings
 from headgate.engines.duckdb.files import open_parquet
-from headgate.engines.duckdb.history import Indexes, Silver, forget_others, index_layout, last_positions
+from headgate.engines.duckdb.history import FILE_NUMBER, Indexes, Silver, forget_others, index_layout, last_positions
 from headgate.engines.duckdb.idle import Idle
-from headgate.engines.duckdb.judgement import KEY
+from headgate.engines.duckdb.judgement import CONTENT, KEY
+from headgate.engines.duckdb.key_index import ROW
 from headgate.engines.duckdb.lateness import limit
 from headgate.engines.duckdb.output import TableWriter, Written
 from headgate.engines.duckdb.pieces import partition_counts, plan_pieces
 from headgate.engines.duckdb.pool import Pool, open_pool
 from headgate.engines.duckdb.rewrite import Rewrite, RewriteReport, rewrite
-from headgate.engines.duckdb.verdicts import Verdicts, decide, repeated
-from headgate.engines.duckdb.worker import PieceReport, WriteReport, merged
+from headgate.engines.duckdb.verdicts import Verdicts, decide, partition_ranks, repeated
+from headgate.engines.duckdb.worker import AT, PIECE, PieceReport, WriteReport, merged
 from headgate.errors import DefectError
 from headgate.ports.batch import OFFSET, PARTITION
 from headgate.ports.engine import (
@@ -93,6 +94,7 @@ def _decide(job: RefineJob, reports: Sequence[PieceReport], pool: Pool, silver: 
         job.dataset.order,
         lambda winners, after: last_positions(silver.database(), job.ledger, winners, after),
         versions=job.dataset.history == "scd2",
+        remember=job.dataset.operation is not None,
     )
 
 
@@ -124,11 +126,16 @@ def _write_ledger(job: RefineJob, reports: Sequence[PieceReport], verdicts: Verd
     writer = TableWriter(job.outputs["ledger"])
     tables = [_ledger_rows(job, r.dropped, verdict=DROPPED) for r in reports if r.dropped.num_rows]
     if verdicts is not None and verdicts.lost.num_rows:
-        lost = verdicts.lost.sort_by([(PARTITION, "ascending"), (OFFSET, "ascending")])
-        tables.append(_ledger_rows(job, lost))
+        tables.append(_ledger_rows(job, _by_place(verdicts.lost)))
     for table in tables:
         writer.write(table)
     return writer.close()
+
+
+def _by_place(rows: pa.Table) -> pa.Table:
+    """The rows in the order of their coordinates, without what only their files need to know."""
+    order = np.lexsort((rows[OFFSET].to_numpy(), partition_ranks(rows)))
+    return take(rows.drop_columns([CONTENT, FILE_NUMBER, ROW, PIECE, AT]), order)
 
 
 def _ledger_rows(job: RefineJob, rows: pa.Table, *, verdict: str | None = None) -> pa.Table:

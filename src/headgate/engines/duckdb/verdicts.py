@@ -39,8 +39,9 @@ _MOST_CODES = 2**62  # combined order codes stay below
 class Verdicts:
     """What became of the rows in question.
 
-    `lost`: rows that silver does not hold: coordinates, content hash, key and order, `verdict`, `by_partition`,
-    `by_offset`, `_hg_file_number` (-1 for a row of the job) and `_hg_row` in it; `_hg_piece`, `_hg_at` of a job's row.
+    `lost`: rows that silver does not hold: coordinates, content hash, `verdict`, `by_partition`, `by_offset`,
+    `_hg_file_number` (-1 for a row of the job) and `_hg_row` in it; `_hg_piece`, `_hg_at` of a job's row; key and order
+    where they are to be remembered.
     `closes`: rows that silver holds and whose end of validity is new: the same places, and `valid_to`.
     """
 
@@ -101,16 +102,18 @@ def decide(
     last_positions: LastPositions,
     *,
     versions: bool = False,
+    remember: bool = False,
 ) -> Verdicts:
     """The verdicts. `rows` are the job's, `held` the present rows of the same keys in silver, and those in the ledger
     that delete; rows that are alone with their key may be among them or left out. `last_positions` tells where the
-    last copy of a held row stands. `versions`: every order of a key is kept, not only the greatest."""
+    last copy of a held row stands. `versions`: every order of a key is kept, not only the greatest. `remember`: tell
+    key and order of lost rows, those that delete are to be found again by them."""
     all_rows = _candidates(rows, held)
     group, at = _groups(database, all_rows, key)
     code = _order_codes(database, all_rows, order)
     at = _in_order(at, group, code)
     by, same = _accepted(database, all_rows, (group, code, at), last_positions, versions=versions)
-    lost = _lost(all_rows, by, same, dict.fromkeys([*key, *order]))
+    lost = _lost(all_rows, by, same, dict.fromkeys([*key, *order]) if remember else ())
     closes = _closes(all_rows, group, code, by, order) if versions else lost.slice(0, 0)
     return Verdicts(lost, closes)
 
@@ -260,13 +263,14 @@ def _lost(rows: pa.Table, by: np.ndarray, same: np.ndarray, values: Iterable[str
     deletes: np.ndarray = rows[DELETES].to_numpy(zero_copy_only=False)
     new = (by == own) & deletes & (rows[FILE_NUMBER].to_numpy() < 0)
     at = np.flatnonzero((by != own) | new)
-    wins = pa.array(new[at])
     names: Any = pa.array([SUPERSEDED, DUPLICATE, DELETED])
     verdict = names.take(pa.array(np.where(new[at], 2, same[at].astype(np.int64))))
     lost = take(rows.select([PARTITION, OFFSET, CONTENT, FILE_NUMBER, ROW, PIECE, AT, *values]), at)
-    winners = take(rows.select([PARTITION, OFFSET]), by[at])
+    nobody: Any = new[at]
+    winner: Any = pa.array(by[at], mask=nobody if nobody.any() else None)
+    winners = rows.select([PARTITION, OFFSET]).take(winner)
     for name, column in (("by_partition", winners[PARTITION]), ("by_offset", winners[OFFSET])):
-        lost = lost.append_column(name, compute.if_else(wins, pa.scalar(None, column.type), whole(column)))
+        lost = lost.append_column(name, column)
     return lost.append_column("verdict", verdict)
 
 

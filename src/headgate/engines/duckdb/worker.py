@@ -6,8 +6,9 @@ import os
 import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
 import numpy as np
@@ -34,8 +35,10 @@ from headgate.ports.engine import RefineJob
 MOST_WORKERS = 1024
 LARGEST_MESSAGE = 1 << 24  # bytes; the default of max_message_bytes
 CAREFUL_ROWS = 20_000  # rows that may wait for careful reading
+MOSTLY = 1.5  # held rows to a wanted hash up to which all are taken
 HOLD_SHARE = 4  # a quarter of the memory limit may be held rows; the rest of them waits on disk
 PIECE, AT = "_hg_piece", "_hg_at"  # where a job row is held
+_Made = TypeVar("_Made")
 
 
 @dataclass(slots=True)
@@ -63,6 +66,14 @@ class WriteReport:
     checksum: int
 
 
+def begun(make: Callable[[], _Made]) -> Future[_Made]:
+    """What is made by another thread from now on."""
+    thread = ThreadPoolExecutor(1, "headgate-begun")
+    made = thread.submit(make)
+    thread.shutdown(wait=False)
+    return made
+
+
 def where_among(values: np.ndarray, ordered: np.ndarray) -> np.ndarray:
     """Where values stand that are among the others, which are sorted; both are hashes. By their lowest bits most are
     told apart at once: a search through many others costs ten times as much."""
@@ -83,16 +94,22 @@ class Worker:
 
     def __init__(self, settings: Settings, job: RefineJob, number: int = 0, share: int = 1) -> None:
         self.settings, self.number, self.share = settings, number, share
-        self.connection = connect(settings, threads=1, share=share + 1)
+        # Made beside the reading of the first piece, which leaves Python's lock alone.
+        self._opening = begun(lambda: connect(settings, threads=1, share=share + 1))
         self.versioned = VERSION in job.bronze_schema.names
         self.key = key_columns(job.dataset, versioned=self.versioned)
         self._versions = job.dataset.order[0] if job.dataset.history == "scd2" else None
         self._csv_decoder: CsvDecoder | None = None
         self._json_decoder: JsonDecoder | None = None
         self._registered: RegisteredDecoder | None = None
-        self._typed = TypedDecoder(self.connection, job.dataset)
+        self._typed: TypedDecoder | None = None
         self._most_held = settings.memory_bytes // HOLD_SHARE // share
         self.begin(job)
+
+    @property
+    def connection(self) -> duckdb.DuckDBPyConnection:
+        """The worker's own database."""
+        return self._opening.result()
 
     def begin(self, job: RefineJob) -> None:
         """Start a job, the first or one that `fits`."""
@@ -155,14 +172,17 @@ class Worker:
         return report
 
     def suspects(self, hashes: np.ndarray) -> pa.Table:
-        """Held rows whose key hash is among these: key, order, coordinates, hashes, and where they are held."""
+        """Held rows whose key hash is among these: key, order, coordinates, hashes, and where they are held. When that
+        is most of them, all: to leave the others out costs more than to judge them."""
         found = []
         names = [*wanted_columns(self.job.dataset, self.key), PARTITION, OFFSET, KEY, CONTENT, DELETES]
+        most = sum(int(keep.sum()) for _, keep in self._held.values()) * self.share <= len(hashes) * MOSTLY
         for number, (held, keep) in self._held.items():
-            rows = _with_deletes(held)
-            at = where_among(rows[KEY].to_numpy(), hashes)
-            at = at[keep[at]]
-            some = take(rows.select(names), at)
+            rows = _with_deletes(held).select(names)
+            at = np.arange(len(keep)) if most else where_among(rows[KEY].to_numpy(), hashes)
+            if not keep.all():
+                at = at[keep[at]]
+            some = rows if len(at) == rows.num_rows else take(rows, at)
             some = some.append_column(PIECE, pa.array(np.full(len(at), number, np.int32)))
             found.append(some.append_column(AT, pa.array(at)))
         return pa.concat_tables(found) if found else pa.table({})
@@ -177,7 +197,8 @@ class Worker:
             if self._versions:
                 rows = with_validity(rows, self._versions, closes.get(number))
             self._accept(rows, keep)
-        files = {"silver": self._silver.close(), "quarantine": self._quarantine.close()}
+        cores = 1 if self.job.beside else self.settings.cores // self.share
+        files = {"silver": self._silver.close(cores), "quarantine": self._quarantine.close()}
         return WriteReport(files, self._accepted, self._checksum)
 
     def close(self) -> None:
@@ -215,6 +236,8 @@ class Worker:
 
     def _looked_into(self, table: pa.Table) -> Decoded:
         if RAW not in table.column_names:
+            if self._typed is None:
+                self._typed = TypedDecoder(self.connection, self.job.dataset)
             return self._typed.decode(table)
         if HEADER in table.column_names:
             if self._csv_decoder is None:
