@@ -1,9 +1,9 @@
 """Changes by key merged into silver: against DuckDB rewriting the same Parquet, delta-rs and PyIceberg.
 
-All are timed within a process that has imported its libraries and, for ours, landed the changes in bronze. Ours is then
-the whole of `run silver.sales`: reading and judging the changes, silver, quarantine and ledger in one publication that is
-on the disk for certain, the run's record as a file and as a row of `headgate.runs`. The peers merge rows that they hold
-in memory, in one commit.
+All are timed within a process that has imported its libraries, from a Parquet file of changes to a merged table that is
+on the disk for certain: peers that do not sync what they wrote have it synced for them. Ours is the whole of
+`run silver.sales`, the changes being landed in bronze: judging them, silver, quarantine and ledger in one publication,
+upkeep, the run's record as a file and as a row of `headgate.runs`. The peers merge by key, in one commit.
 """
 
 from __future__ import annotations
@@ -77,6 +77,16 @@ wall, cpu = time.perf_counter(), time.process_time()
 con.execute(f"copy (select * from read_parquet({sys.argv[2:]})) to '{sys.argv[1]}' (format parquet, compression zstd, compression_level 1)")
 print("step", time.perf_counter() - wall, time.process_time() - cpu, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 """
+_ON_DISK = """
+import os
+def files(folder):
+    return {os.path.join(at, name) for at, _, names in os.walk(folder) for name in names}
+def sync(paths):
+    for path in [*paths, *{os.path.dirname(path) for path in paths}]:
+        opened = os.open(path, os.O_RDONLY)
+        os.fsync(opened)
+        os.close(opened)
+"""
 _DELTA = """
 import os, resource, sys, time
 import pyarrow.parquet as pq
@@ -84,11 +94,13 @@ from deltalake import DeltaTable, write_deltalake
 folder, first, changes = sys.argv[1:]
 if not os.path.exists(folder):
     write_deltalake(folder, pq.read_table(first), partition_by=["day"])
-rows = pq.read_table(changes)
-days = ", ".join(f"'{d}'" for d in sorted({str(d) for d in rows["day"].to_pylist()}))
+before = files(folder)
 wall, cpu = time.perf_counter(), time.process_time()
+rows = pq.read_table(changes)
+days = ", ".join(f"'{d}'" for d in rows["day"].unique().to_pylist())
 merge = DeltaTable(folder).merge(rows, f"t.day in ({days}) and t.day = s.day and t.id = s.id", source_alias="s", target_alias="t")
 merge.when_matched_update_all(predicate="s.updated_at > t.updated_at").when_not_matched_insert_all().execute()
+sync(files(folder) - before)
 print("step", time.perf_counter() - wall, time.process_time() - cpu, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 """
 _UPSERT = """
@@ -102,9 +114,11 @@ catalog.create_namespace_if_not_exists("s")
 rows = pq.read_table(first)
 table = catalog.create_table("s.sales", rows.schema)
 table.append(rows)
-rows = pq.read_table(changes)
+before = files(folder)
 wall, cpu = time.perf_counter(), time.process_time()
+rows = pq.read_table(changes)
 table.upsert(rows, join_cols=["id"])
+sync(files(folder) - before)
 print("step", time.perf_counter() - wall, time.process_time() - cpu, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 """
 
@@ -164,7 +178,7 @@ def _last_days(folder: str, rounds: int) -> list[Figure]:
 
     contenders = {
         "headgate merge": ours,
-        "delta-rs merge": lambda: _step(peers.python(), _DELTA, delta, first, changes[-1]),
+        "delta-rs merge": lambda: _step(peers.python(), _ON_DISK + _DELTA, delta, first, changes[-1]),
     }
     costs = in_turn(rounds, contenders)
     mine, theirs = costs["headgate merge"], costs["delta-rs merge"]
@@ -197,7 +211,7 @@ def _upsert(folder: str) -> list[Figure]:
     change = _changes(project)
     changes = _data(os.path.join(project, "in"), _scattered(ROWS, UPSERT, change), ROWS, change)
     mine = _step(sys.executable, _STEP, project)
-    theirs = _step(peers.python(), _UPSERT, os.path.join(folder, f"iceberg-{change}"), first, changes)
+    theirs = _step(peers.python(), _ON_DISK + _UPSERT, os.path.join(folder, f"iceberg-{change}"), first, changes)
     against = f"{UPSERT:,} keys into {ROWS:,} rows; upsert {theirs.wall_s:.1f} s"
     return [figure("merge: wall / PyIceberg upsert", mine.wall_s / theirs.wall_s, "ratio", 0.2, 0.1, against, mine)]
 
