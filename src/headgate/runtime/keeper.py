@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from headgate.runtime.workspace import Workspace
 
 EVERY_S = 2.0  # between two looks
-PATIENCE_S = 60.0  # after which it no longer counts that it is another process' turn: that may stand still
+PATIENCE_S = (
+    60.0  # after which nothing counts that made it wait: another process' turn, which may stand still; a backlog
+)
 
 
 class Keeper:
@@ -36,10 +38,10 @@ class Keeper:
     def turn(self) -> None:
         """Wait, then tend the tables if any has moved."""
         moved = sum(flow.mark + flow.moved for flow in self.flows)
-        if self.stop.wait(EVERY_S) or moved == self._seen:
+        if self.stop.wait(EVERY_S) or moved == self._seen or (self._behind() and not self._waited_enough()):
             return
         with turn_at(self.project.lake, "upkeep") as mine:
-            if not mine and time.monotonic() < self._since + PATIENCE_S:
+            if not mine and not self._waited_enough():
                 return
             now = time.monotonic()
             kept = tend(self.project, now - self._since)
@@ -48,6 +50,13 @@ class Keeper:
             self.flows[0].meter.observe(
                 "headgate_step_seconds", [(kept.seconds, 1)], dataset=self.subject, step=self.step
             )
+
+    def _behind(self) -> bool:
+        """Whether more waits for a verdict than one publication takes: the others need the cores, and the memory."""
+        return any(flow.waiting_rows > flow.settings.batch_rows for flow in self.flows)
+
+    def _waited_enough(self) -> bool:
+        return time.monotonic() >= self._since + PATIENCE_S
 
     def reset(self) -> None:
         """Nothing is kept between turns but the tables."""
