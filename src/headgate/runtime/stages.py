@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from threading import BoundedSemaphore, Event
@@ -24,9 +24,11 @@ from headgate.ports.batch import TIMESTAMP, Batch, Position
 from headgate.ports.source import Acknowledges, Follows, Peeks, Source, Tells
 from headgate.ports.store import Lake, TakesTurns
 from headgate.runtime.flow import Flow
+from headgate.runtime.wire import lake_settings
 from headgate.steps.land import Incoming, Landed, Pace, bronze_name, bronze_spec, keep_end, land_group
 from headgate.steps.refine import Judged, check_budget, refine, stream_of
 from headgate.steps.run import Run
+from headgate.stores.iceberg import peek
 
 if TYPE_CHECKING:
     from headgate.ports.store import TableSpec
@@ -236,7 +238,11 @@ def _arrivals(rows: pa.RecordBatch) -> list[tuple[float, int]]:
 
 
 class Refiner:
-    """Verdicts for what bronze holds, one publication a turn."""
+    """Verdicts for what bronze holds, one publication a turn.
+
+    Of several processes one judges, whoever has landed the rows, and goes on until nothing has waited for a moment:
+    were they to take turns, each would load the engine and read every key that the others have added.
+    """
 
     step = "refine"
 
@@ -248,12 +254,14 @@ class Refiner:
         self._stops: dict[str, int] = {}  # where silver was when another process judged
         self._moved_s = self._begun  # when it last moved, or nothing waited
         self._more = True  # something may wait from before
+        self._mine: ExitStack | None = None  # while it is this process that judges
         flow.judging = True
 
     def over(self) -> bool:
         """After a stop, once landing has ended and every row has its verdict."""
         done = self.stop.is_set() and not self.flow.landing and not self.flow.waiting_rows and not self._more
         if done and self.flow.judging:
+            self._let_go()
             with self.flow.changed:
                 self.flow.judging = False
                 self.flow.changed.notify_all()
@@ -263,25 +271,47 @@ class Refiner:
         """Judge what waits; else wait for it."""
         due = time.monotonic() >= self._looked + LOOK_S
         if not (self._more or self.flow.waiting_rows or due):
-            self.flow.wait(lambda: self.flow.waiting_rows > 0 or self.stop.is_set(), WAIT_S)
+            if not self.flow.wait(lambda: self.flow.waiting_rows > 0 or self.stop.is_set(), WAIT_S):
+                self._let_go()
             self._moved_s = time.monotonic()
-            return
-        with turn_at(self.project.lake, f"refine {self.subject}") as mine:
-            if mine or time.monotonic() > self._moved_s + STUCK_S:
-                self._judge()
-                self._moved_s = time.monotonic()
-                return
-        self._look()
+        elif self._is_mine() or time.monotonic() > self._moved_s + STUCK_S:
+            self._judge()
+            self._moved_s = time.monotonic()
+        else:
+            self._look()
+
+    def _is_mine(self) -> bool:
+        """Whether this process is the one that judges, from now on until it lets go."""
+        if self._mine is None:
+            with ExitStack() as stack:
+                if stack.enter_context(turn_at(self.project.lake, f"refine {self.subject}")):
+                    self._mine = stack.pop_all()
+        return self._mine is not None
+
+    def _let_go(self) -> None:
+        mine, self._mine = self._mine, None
+        if mine is not None:
+            mine.close()
 
     def _look(self) -> None:
         """Another process judges: see how far it is. Two at once would judge the same rows, and one in vain."""
-        view = self.project.lake.cut().table(f"silver.{self.subject}")
-        if view is not None:
-            stops = {p: int(stop) for p, stop in view.position(stream_of(self.flow.dataset)).tokens.items()}
+        at = self._silver_at()
+        if at is not None:
+            stops = {p: int(stop) for p, stop in at.tokens.items()}
             self.flow.reached(stops)
             if stops != self._stops or not self.flow.waiting_rows:
                 self._stops, self._moved_s = stops, time.monotonic()
         time.sleep(NOT_MINE_S)
+
+    def _silver_at(self) -> Position | None:
+        """How far silver is; None while there is none. From the catalog's notes, as long as they are of its newest
+        snapshot: this is asked ten times a second."""
+        name, stream = f"silver.{self.subject}", stream_of(self.flow.dataset)
+        noted = peek(lake_settings(self.project.settings, self.project.folder, self.project.env))
+        if (at := noted.position(name, stream)) is not None:
+            return at
+        view = self.project.lake.cut().table(name)
+        return view.position(stream) if view is not None else None
 
     def _judge(self) -> None:
         settings = self.flow.settings
@@ -309,8 +339,9 @@ class Refiner:
             self._within_budget(before)
 
     def reset(self) -> None:
-        """Nothing is kept between turns but the tables."""
+        """Nothing is kept but the tables; another process may be luckier."""
         self._more = True
+        self._let_go()
 
     def _within_budget(self, lately: Judged) -> None:
         error = check_budget(self.flow.dataset, lately)

@@ -129,6 +129,31 @@ def test_of_two_workers_one_judges_at_a_time_and_the_other_sees_what_it_did(proj
     lander.reset()
 
 
+def test_who_judges_goes_on_until_nothing_waits_and_then_lets_another(project, flow, monkeypatch):
+    monkeypatch.setattr(stages, "NOT_MINE_S", 0.0)
+    other = Flow(flow.dataset, DatasetRecord("orders", "1"), flow.settings, Meter(), Condition())
+    one, two = (stages.Refiner(project, f, run(), Event(), BoundedSemaphore(2)) for f in (flow, other))
+    mine, its = (stages.Lander(project, f, run(), Event()) for f in (flow, other))
+    mine.turn()
+    one.turn()  # judges, and keeps the turn
+    its.turn()
+    for _ in range(3):
+        two.turn()
+    assert (other.waiting_rows, other.record.read) == (100, 0), "two engines would be loaded where one is enough"
+    one._more = False
+    one.turn()  # nothing of its own waits: it lets go
+    two.turn()
+    assert (other.waiting_rows, other.record.read) == (0, 100)
+    one._more = True
+    one.turn()
+    assert flow.record.read == 100, "now the other one has the turn"
+    two.reset()  # as after an error
+    with project.lake.turn("refine orders") as free:
+        assert free
+    for lander in (mine, its):
+        lander.reset()
+
+
 def test_a_process_that_stands_still_in_its_turn_does_not_hold_up_the_others(project, flow, monkeypatch):
     lander = stages.Lander(project, flow, run(), Event())
     lander.turn()
