@@ -87,27 +87,28 @@ def _variants(_dialect: Dialect, of: Type, _where: str) -> str:
     return "ARRAY" if of.kind is Kind.ARRAY else "OBJECT"
 
 
-def _plural(column: str, transform: str) -> str:
+def _spark_transform(column: str, transform: str, ending: str = "s") -> str:
+    """`days(at)`, `bucket(16, id)`."""
     name, _, argument = transform.rstrip("]").partition("[")
     if name == "identity":
         return column
-    return f"bucket({argument}, {column})" if name == "bucket" else f"{name}s({column})"
+    return f"bucket({argument}, {column})" if name == "bucket" else f"{name}{ending}({column})"
 
 
-def _singular(column: str, transform: str) -> str:
-    return _plural(column, transform).replace("s(", "(", 1) if transform != "identity" else column
+def _athena_transform(column: str, transform: str) -> str:
+    """`day(at)`, `bucket(16, id)`."""
+    return _spark_transform(column, transform, ending="")
 
 
-def _trino(column: str, transform: str) -> str:
+def _trino_transform(column: str, transform: str) -> str:
+    """`'day(at)'`, `'bucket(id, 16)'`: texts of an array."""
     name, _, argument = transform.rstrip("]").partition("[")
-    if name == "identity":
-        made = column
-    else:
-        made = f"bucket({column}, {argument})" if name == "bucket" else f"{name}({column})"
+    made = f"bucket({column}, {argument})" if name == "bucket" else _athena_transform(column, transform)
     return "'" + made.replace("'", "''") + "'"
 
 
-def _cluster(column: str, transform: str) -> str:
+def _snowflake_transform(column: str, transform: str) -> str:
+    """An expression to cluster by: `date_trunc('day', at)`."""
     name, _, _ = transform.partition("[")
     return column if name in ("identity", "bucket") else f"date_trunc('{name}', {column})"
 
@@ -123,7 +124,7 @@ _SPARK = Dialect(
     number=("FLOAT", "DOUBLE"),
     timestamp=("TIMESTAMP_NTZ", "TIMESTAMP"),
     nested=_angles,
-    transform=_plural,
+    transform=_spark_transform,
 )  # fmt: skip
 _ATHENA = Dialect(
     name="athena",
@@ -133,7 +134,7 @@ _ATHENA = Dialect(
     number=("FLOAT", "DOUBLE"),
     timestamp=("TIMESTAMP", "TIMESTAMP"),
     nested=_angles,
-    transform=_singular,
+    transform=_athena_transform,
 )
 _TRINO = Dialect(
     name="trino",
@@ -146,7 +147,7 @@ _TRINO = Dialect(
     number=("REAL", "DOUBLE"),
     timestamp=("TIMESTAMP(6)", "TIMESTAMP(6) WITH TIME ZONE"),
     nested=_rows,
-    transform=_trino,
+    transform=_trino_transform,
     backslash=False,
 )  # fmt: skip
 _SNOWFLAKE = Dialect(
@@ -160,7 +161,7 @@ _SNOWFLAKE = Dialect(
     number=("FLOAT", "FLOAT"),
     timestamp=("TIMESTAMP_NTZ(6)", "TIMESTAMP_TZ(6)"),
     nested=_variants,
-    transform=_cluster,
+    transform=_snowflake_transform,
 )  # fmt: skip
 DIALECTS = {one.name: one for one in (_SPARK, _TRINO, _ATHENA, _SNOWFLAKE)}
 
