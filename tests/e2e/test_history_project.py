@@ -11,32 +11,18 @@ import duckdb
 import pytest
 
 from e2e.command import good, headgate
+from e2e.items import DELETES, contract
 from headgate.stores.iceberg.catalog import open_catalog
 from rigs import iceberg_reader
 
-CONTRACT = """\
-apiVersion: v3.2.0
-kind: DataContract
-id: shop.items
-name: items
-version: 1.0.0
-status: draft
-servers: [{server: drop, type: local, path: 'in/*.ndjson', format: ndjson}]
-schema:
-  - name: items
-    properties:
-      - {name: id, logicalType: string, primaryKey: true, primaryKeyPosition: 1, required: true}
-      - {name: at, logicalType: timestamp, required: true}
-      - {name: shelf, logicalType: string, partitioned: true}
-      - {name: payload, logicalType: string}
-      - {name: digest, logicalType: string}
-      - {name: op, logicalType: string}
-    customProperties:
-      - {property: headgate.order, value: [at]}
-      - {property: headgate.history, value: HISTORY}
-      - {property: headgate.operation, value: {field: op, delete: [d]}}
-      - {property: headgate.checksum, value: {field: digest, of: payload}}
-"""
+FIELDS = """\
+{name: id, logicalType: string, primaryKey: true, primaryKeyPosition: 1, required: true}
+{name: at, logicalType: timestamp, required: true}
+{name: shelf, logicalType: string, partitioned: true}
+{name: payload, logicalType: string}
+{name: digest, logicalType: string}
+{name: op, logicalType: string}"""
+CHECKSUM = "{property: headgate.checksum, value: {field: digest, of: payload}}"
 DAYS = [
     [("a", 1, "top", "x", "c"), ("b", 1, "top", "y", "c"), ("c", 1, "low", "z", "c")],
     [("a", 5, "low", "x2", "u"), ("b", 4, "top", None, "d"), ("a", 5, "low", "x2", "u")],
@@ -78,7 +64,7 @@ def rows_of(folder, history):
 def project_of(folder, history):
     (folder / "contracts").mkdir()
     (folder / "in").mkdir()
-    (folder / "contracts" / "items.odcs.yaml").write_text(CONTRACT.replace("HISTORY", history))
+    (folder / "contracts" / "items.odcs.yaml").write_text(contract(FIELDS, history, DELETES, CHECKSUM))
     (folder / "headgate.yaml").write_text("datasets: {items: {}}\n")
 
 

@@ -6,34 +6,18 @@ import json
 import pytest
 
 from e2e.command import good
+from e2e.items import DELETES, contract
 from headgate import Project
 from rigs import iceberg_reader
 
-CONTRACT = """\
-apiVersion: v3.2.0
-kind: DataContract
-id: shop.items
-name: items
-version: 1.0.0
-status: draft
-servers: [{server: drop, type: local, path: 'in/*.ndjson', format: ndjson}]
-slaProperties:
-  - {property: retention, value: 10, unit: y, element: items.at}
-schema:
-  - name: items
-    properties:
-      - {name: id, logicalType: integer, primaryKey: true, primaryKeyPosition: 1, required: true}
-      - {name: at, logicalType: timestamp, required: true, logicalTypeOptions: {timezone: true}}
-      - {name: shelf, logicalType: string, partitioned: true}
-      - {name: price, logicalType: number, physicalType: 'decimal(12,2)', logicalTypeOptions: {minimum: 0}}
-      - {name: tags, logicalType: array, items: {logicalType: string}}
-      - {name: op, logicalType: string}
-    customProperties:
-      - {property: headgate.order, value: [at]}
-      - {property: headgate.history, value: HISTORY}
-      MORE
-"""
-DELETES = "- {property: headgate.operation, value: {field: op, delete: [d]}}"
+FIELDS = """\
+{name: id, logicalType: integer, primaryKey: true, primaryKeyPosition: 1, required: true}
+{name: at, logicalType: timestamp, required: true, logicalTypeOptions: {timezone: true}}
+{name: shelf, logicalType: string, partitioned: true}
+{name: price, logicalType: number, physicalType: 'decimal(12,2)', logicalTypeOptions: {minimum: 0}}
+{name: tags, logicalType: array, items: {logicalType: string}}
+{name: op, logicalType: string}"""
+RETENTION = "{property: retention, value: 10, unit: y, element: items.at}"
 LAYERS = ("bronze", "silver", "quarantine", "ledger")
 TABLES = (*(f"{layer}.items" for layer in LAYERS), "gold.totals", "headgate.runs")
 LONG_AGO, TO_COME = 2001, 2101  # the first years are past any retention, the others are not for long
@@ -61,8 +45,8 @@ DAYS = [
 def made(folder, history, upkeep):
     for name in ("contracts", "in", "models"):
         (folder / name).mkdir(parents=True)
-    more = "" if history == "append" else DELETES
-    text = CONTRACT.replace("HISTORY", history).replace("MORE", more)
+    own = [] if history == "append" else [DELETES]
+    text = contract(FIELDS, history, *own, service_levels=[RETENTION])
     (folder / "contracts" / "items.odcs.yaml").write_text(text)
     (folder / "models" / "totals.sql").write_text(
         "select shelf, count(*) n, sum(price) s from silver.items group by 1\n"
