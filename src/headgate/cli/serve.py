@@ -15,7 +15,8 @@ from headgate.runtime.live import measure_process, measure_tables
 from headgate.runtime.observe import Meter
 from headgate.runtime.project import Project
 from headgate.runtime.record import FAILED, read_records
-from headgate.steps.refine import HOLD, pending
+from headgate.steps.judged import HOLD
+from headgate.steps.refine import pending
 
 LOOK_S = 0.2
 

@@ -141,7 +141,7 @@ class Conductor:
 
     def _open_gold(self, flow: Flow, *, accept: bool) -> None:
         """Gold that an earlier run closed stays closed until somebody decides; `accept` is the decision."""
-        from headgate.steps.refine import Judged
+        from headgate.steps.judged import Judged
         from headgate.steps.replay import release
 
         if accept:

@@ -14,7 +14,7 @@ from headgate.runtime.flow import Flow
 from headgate.runtime.outlets import Outlet, serve_one
 from headgate.runtime.stages import WAIT_S
 from headgate.steps.derive import Model, derive
-from headgate.steps.refine import HOLD
+from headgate.steps.judged import HOLD
 from headgate.steps.run import Run
 
 if TYPE_CHECKING:

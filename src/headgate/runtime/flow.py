@@ -15,8 +15,8 @@ from headgate.runtime.record import DatasetRecord
 from headgate.runtime.settings import ContinuousSettings
 
 if TYPE_CHECKING:
+    from headgate.steps.judged import Judged
     from headgate.steps.land import Landed
-    from headgate.steps.refine import Judged
 
 
 @dataclass(slots=True)
@@ -134,7 +134,7 @@ class Flow:
 
     def lately(self) -> Judged:
         """What was judged within the time over which the error budget is counted."""
-        from headgate.steps.refine import Judged
+        from headgate.steps.judged import Judged
 
         since = time.monotonic() - self.settings.budget_s
         while self._window and self._window[0][0] < since:

@@ -23,7 +23,7 @@ from headgate.steps.run import Run
 if TYPE_CHECKING:
     from headgate.runtime.workspace import Workspace
     from headgate.steps.derive import Model
-    from headgate.steps.refine import Judged
+    from headgate.steps.judged import Judged
 
 
 def new_run(tell: Callable[..., None] | None = None) -> Run:
@@ -228,7 +228,7 @@ def _note(mine: DatasetRecord, judged: Judged) -> None:
 
 def within_budget(project: Workspace, dataset: Dataset, judged: Judged) -> None:
     """Stop before gold when this run, or an earlier one that nobody dealt with, is past the budget."""
-    from headgate.steps.refine import HOLD, check_budget
+    from headgate.steps.judged import HOLD, check_budget
 
     error = check_budget(dataset, judged)
     if error:

@@ -12,7 +12,8 @@ from headgate.ports.source import Tells
 from headgate.ports.store import Hold, Keeps
 from headgate.runtime.outlets import state_of_outlets
 from headgate.steps.compact import Sizes, small_files
-from headgate.steps.refine import HOLD, pending
+from headgate.steps.judged import HOLD
+from headgate.steps.refine import pending
 
 if TYPE_CHECKING:
     from headgate.runtime.workspace import Workspace

@@ -12,7 +12,8 @@ from headgate.contract.model import Dataset
 from headgate.ports.batch import OFFSET, PARTITION
 from headgate.ports.engine import QUARANTINED, Engine, Span
 from headgate.ports.store import Cut, Lake
-from headgate.steps.refine import HOLD, Judged, Step, check_budget
+from headgate.steps.judged import HOLD, Judged, check_budget
+from headgate.steps.refine import Step
 from headgate.steps.run import Run
 
 

@@ -8,8 +8,8 @@ from headgate.runtime.flow import Flow
 from headgate.runtime.observe import Meter
 from headgate.runtime.record import DatasetRecord
 from headgate.runtime.settings import ContinuousSettings
+from headgate.steps.judged import Judged
 from headgate.steps.land import Landed
-from headgate.steps.refine import Judged
 
 
 def flow(**settings):
