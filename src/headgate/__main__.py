@@ -1,5 +1,5 @@
 """`python -m headgate`."""
 
-from headgate.cli.main import main
+from headgate.cli.main import process
 
-raise SystemExit(main())
+process()
