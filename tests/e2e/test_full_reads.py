@@ -37,6 +37,7 @@ schema:
       - OWN
 """
 FILES = "{server: drop, type: local, path: 'in/*.parquet', format: parquet}"
+CSV = "{server: drop, type: local, path: 'in/*.csv', format: csv}"
 FULL = "{property: headgate.full_reads, value: {at: seen_at, change: change}}"
 STREAM = """{property: headgate.order, value: [seen_at]}
       - {property: headgate.operation, value: {field: change, delete: [delete]}}"""
@@ -64,6 +65,19 @@ def dump(folder, day, rows, columns=COLUMNS, name=None):
     pq.write_table(pa.table(whole), path)
     at = moment(day).timestamp()
     os.utime(path, (at, at))
+
+
+def written(folder, day, text):
+    """A CSV file with all rows, changed on that day."""
+    path = folder / "in" / f"{day:03}.csv"
+    path.write_text(text)
+    at = moment(day).timestamp()
+    os.utime(path, (at, at))
+
+
+def in_csv(rows):
+    cells = [[n if r is None else "" if r[n] is None else str(r[n]) for n in COLUMNS] for r in (None, *rows)]
+    return "".join(",".join(line) + "\n" for line in cells)
 
 
 def silver(folder, columns="*"):
@@ -117,6 +131,66 @@ def test_full_reads_give_what_a_stream_of_changes_would_have_given(tmp_path, his
     assert len(silver(whole)) == len(people) if history == "latest" else len(silver(whole)) > len(people)
 
 
+@pytest.mark.parametrize("history", ["latest", "scd2"])
+def test_full_reads_of_csv_files_give_the_same(tmp_path, history):
+    whole, told = project(tmp_path / "whole", history, server=CSV), project(tmp_path / "told", history, STREAM)
+    dice, people = random.Random(8), {}
+    for day in range(4):
+        changed = change(dice, people)
+        after = {
+            k: {**one, "score": 2.5 if one["score"] != one["score"] else one["score"]} for k, one in changed.items()
+        }
+        written(whole, day, in_csv(after.values()))
+        dump(told, day, stream_of(day, people, after), CHANGES)
+        assert run(whole) == run(told)
+        assert silver(whole) == silver(told)
+        people = after
+    good("run", "--full-refresh", project=whole)
+    assert silver(whole) == silver(told)
+
+
+def test_a_key_is_its_value_however_a_csv_file_writes_it(tmp_path):
+    folder = project(tmp_path, server=CSV)
+    written(folder, 0, "id,name,city\n1,a,x\n2,b,x\n3,c,x\n")
+    assert run(folder) == {"accepted": 3}
+    written(folder, 1, 'id,name,city\n"01",a,x\n2,b,x\n+3,c,x\n')
+    run(folder)
+    assert silver(folder, "id, name") == sorted(
+        map(repr, [{"id": k, "name": n} for k, n in ((1, "a"), (2, "b"), (3, "c"))])
+    )
+    written(folder, 2, "id,name,city,score\n1,a,x,\n01,a,x,\n2,b,y,1.5\n3,c,x,\n")  # a column more, a key twice
+    run(folder)
+    written(folder, 3, "id,name,city,score\n1,a,x,\n2,b,y,1.5\n")
+    assert run(folder)["deleted"] == 1
+    assert silver(folder, "id, city, score") == sorted(
+        map(repr, [{"id": 1, "city": "x", "score": None}, {"id": 2, "city": "y", "score": 1.5}])
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "said"),
+    [
+        ("id,name,city\n1,a,x\n2,b\n", 2, "line 3: 2 fields, the header names 3"),
+        ('id,name,city\n1,a,x\n2,"b,x\n', 2, "line 3: "),
+        ("id,name,city\n", 4, "3 of 3 keys are gone"),
+        ("", 4, "3 of 3 keys are gone"),
+        ("no,name,city\n1,a,x\n", 4, "3 of 3 keys are gone"),
+    ],
+    ids=["a field short", "a quote open", "a header alone", "empty", "no key"],
+)
+def test_a_csv_file_that_is_not_whole_deletes_nothing(tmp_path, text, code, said):
+    folder = project(tmp_path, server=CSV)
+    written(folder, 0, "id,name,city\n1,a,x\n2,b,x\n3,c,x\n")
+    run(folder)
+    before = silver(folder)
+    written(folder, 1, text)
+    answer = headgate("run", project=folder)
+    assert (answer.code, said in answer.err) == (code, True), answer.err
+    assert silver(folder) == before
+    written(folder, 1, "id,name,city\n2,b,x\n3,c,x\n")
+    assert run(folder) == {"deleted": 1}
+
+
 def test_a_file_that_is_replaced_is_the_next_full_read_and_one_that_is_the_same_lands_nothing(tmp_path):
     folder = project(tmp_path)
     people = [{"id": k, "name": "a", "city": "x", "score": 1.0} for k in range(4)]
@@ -168,7 +242,12 @@ def test_text_and_columns_that_are_in_the_way_are_told_by_name(tmp_path):
     (folder / "in" / "a.ndjson").write_text('{"id": 1, "name": "a"}\n')
     answer = headgate("run", project=folder)
     assert answer.code == 2
-    assert "needs a source with typed columns" in answer.err
+    assert "needs a source with columns" in answer.err
+    folder = project(tmp_path / "key", server=CSV)
+    written(folder, 0, "no,name,city\n1,a,x\n")
+    answer = headgate("run", project=folder)
+    assert answer.code == 2
+    assert "the source has no column 'id'" in answer.err
     folder = project(tmp_path / "column")
     dump(folder, 0, [{"id": 1, "name": "a", "change": "x"}], {**COLUMNS, "change": pa.string()})
     answer = headgate("run", project=folder)

@@ -15,7 +15,7 @@ from headgate.ports.batch import FILE, FORMAT, HEADER, LINE, RAW
 from headgate.sources.files_listing import Found, kind_of
 from headgate.sources.files_open import ByteStream
 from headgate.sources.files_settings import Settings
-from headgate.sources.files_text import Piece, Point, head_of, pieces
+from headgate.sources.files_text import Head, Piece, Point, head_of, pieces
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,11 @@ class TextReader:
         fields = [(RAW, pa.binary()), (FORMAT, text), (HEADER, text), (FILE, text), (LINE, pa.int64())]
         return pa.schema([pa.field(n, t, nullable=False) for n, t in fields if self._csv or n != HEADER])
 
+    def head(self, found: Found) -> Head | None:
+        """What stands before the file's records; None when a CSV file has no header."""
+        with ByteStream(found.path, found.name, self._settings.opening(kind_of(found.name)[1])) as stream:
+            return head_of(stream, found.name, self._settings.dialect(found.name))
+
     def read(self, found: Found, start: Point) -> Iterator[Rows]:
         """The file's records; a growing file may get longer meanwhile, and an unfinished last line is left."""
         settings = self._settings
@@ -60,8 +65,7 @@ class TextReader:
         dialect = settings.dialect(found.name)
         if settings.grows and (opening.compression or dialect.format == "json"):
             raise FixInputError("only plain CSV and NDJSON files can grow", where=found.name, hint="remove grows")
-        with ByteStream(found.path, found.name, opening) as stream:
-            head = head_of(stream, found.name, dialect)
+        head = self.head(found)
         if head is None:
             return
         header = json.dumps(head.names, ensure_ascii=False) if head.names is not None else ""

@@ -16,6 +16,7 @@ from headgate.contract.model import Dataset, Server
 from headgate.errors import FixInputError, SourceChanged, SourceUnavailable
 from headgate.ports.batch import OFFSET, PARTITION, Batch, Position
 from headgate.ports.source import FullRead
+from headgate.sources.files_columns import ColumnsReader
 from headgate.sources.files_listing import Found, Place, extensions_of, find, kind_of, place
 from headgate.sources.files_parquet import ParquetReader
 from headgate.sources.files_position import Current, Progress, digest, identity
@@ -63,10 +64,10 @@ class FilesSource:
         )
 
     def schema(self) -> pa.Schema:
-        """Coordinates, then raw records with file and line, or Parquet's columns."""
+        """Coordinates, then raw records with file and line, or the columns of Parquet files and of full reads."""
         listing = self._listing()
         reader = self._reader(listing)
-        if isinstance(reader, ParquetReader):
+        if not isinstance(reader, TextReader):
             self._frozen = listing  # a file that comes now may have more columns: the next read leaves it for later
         return _with_coordinates(reader)
 
@@ -198,7 +199,7 @@ class FilesSource:
                 hint="give each format its own server",
             )
         told = next(iter(families), None) or _family(settings.format or kind_of(settings.path)[0] or "")
-        if told in {"csv", "json"}:
+        if told == "json" or (told == "csv" and not self._compares):
             return TextReader(settings, csv=told == "csv")
         if not listing:
             raise FixInputError(
@@ -206,6 +207,8 @@ class FilesSource:
                 where=self._place.label,
                 hint="put a file there, or for text files set the server's format: csv, ndjson or json",
             )
+        if told == "csv":
+            return ColumnsReader(settings, listing)
         return ParquetReader(
             listing,
             piece_bytes=settings.batch_bytes,

@@ -20,9 +20,9 @@ import numpy as np
 import pyarrow as pa
 
 from headgate import crash
-from headgate.contract.model import DELETE, INSERT, UPDATE, Dataset, FullReads
+from headgate.contract.model import DELETE, INSERT, UPDATE, Dataset, FullReads, Kind
 from headgate.contract.names import fold
-from headgate.contract.to_sql import literal, quote
+from headgate.contract.to_sql import column, literal, quote
 from headgate.errors import BudgetExceeded, DefectError, FixInputError
 from headgate.ports.batch import INGESTED_AT, INSTANT, ODD, OFFSET, PARTITION, PREFIX, RAW, Batch, Position
 from headgate.ports.engine import Engine
@@ -66,12 +66,19 @@ def _with_changes(dataset: Dataset, schema: pa.Schema) -> pa.Schema:
     """The source's columns and the two that Headgate fills."""
     if RAW in schema.names:
         raise FixInputError(
-            "headgate.full_reads needs a source with typed columns",
+            "headgate.full_reads needs a source with columns",
             where=dataset.name,
-            hint="write the files as Parquet, or read the table from its database",
+            hint="write the files as CSV or Parquet, or read the table from its database",
             stage="land",
         )
     there = {fold(name): name for name in schema.names}
+    for name in dataset.key:
+        if dataset.field(name).source_name not in schema.names:
+            raise FixInputError(
+                f"the source has no column {dataset.field(name).source_name!r}, by which full reads are compared",
+                where=dataset.name,
+                stage="land",
+            )
     for name in _own(dataset):
         if fold(name) in there:
             raise FixInputError(
@@ -107,6 +114,7 @@ class _Lander:
         self.state = TableSpec(state_name(dataset), pa.schema(kept), comment=comment, grows=True)
         self.columns = [f.name for f in kept if f.name == ODD or not f.name.startswith(PREFIX)]
         self.key = [dataset.field(name).source_name for name in dataset.key]
+        self.marks = [f"hg_key_{number}" for number in range(len(self.key))]
         view = lake.cut().table(self.bronze.name)
         self.empty = view is None
         self.position = view.position(dataset.name) if view else Position.start()
@@ -171,19 +179,31 @@ class _Lander:
     @cached_property
     def _keys(self) -> str:
         """SQL: each key with number and sum of hashes of its rows, before and now."""
-        key, content = _listed(self.key), _listed(self.columns)
+        key, content = _listed(self.marks), _listed(self.columns)
         before, now = (
-            f"(select {key}, count(*) as n, sum(hash({content})::hugeint) as h from {name} group by {key})"
+            f"(select {key}, count(*) as n, sum(hash({content})::hugeint) as h from {self._marked(name)} group by all)"
             for name in (_BEFORE, _NOW)
         )
-        either = ", ".join(f"coalesce(n.{quote(k)}, b.{quote(k)}) as {quote(k)}" for k in self.key)
+        either = ", ".join(f"coalesce(n.{k}, b.{k}) as {k}" for k in self.marks)
         return (
             f"select {either}, b.n as before_n, n.n as now_n, b.h as before_h, n.h as now_h "
             f"from {before} b full join {now} n on {self._same('b', 'n')}"
         )
 
+    def _marked(self, rows: str) -> str:
+        """SQL: the rows, each with its key as the contract reads it: of texts, several may mean one value."""
+        made = []
+        for name, mark in zip(self.dataset.key, self.marks, strict=True):
+            field = self.dataset.field(name)
+            text = quote(field.source_name)
+            of = self.state.schema.field(field.source_name).type
+            if pa.types.is_string(of) and field.type.kind is not Kind.STRING:
+                text = f"coalesce(cast({column(field, text, of).value} as varchar), {text})"
+            made.append(f"{text} as {mark}")
+        return f"(select *, {', '.join(made)} from {rows})"
+
     def _same(self, one: str, other: str) -> str:
-        return " and ".join(f"{one}.{quote(k)} is not distinct from {other}.{quote(k)}" for k in self.key)
+        return " and ".join(f"{one}.{k} is not distinct from {other}.{k}" for k in self.marks)
 
     def _found(self, parts: dict[str, Part]) -> Iterator[pa.RecordBatch]:
         """What is gone, then what came, with the column `hg_change`."""
@@ -193,16 +213,19 @@ class _Lander:
         marks = [n for n in self.state.schema.names if n.startswith(PREFIX) and n != ODD]
         places = ", ".join(f"any_value({quote(n)}) as {quote(n)}" for n in marks)
         whole = " and ".join(f"b.{quote(k)} is not null" for k in self.key)
-        keys = _listed(self.key)
+        keys = ", ".join(f"any_value({quote(k)}) as {quote(k)}" for k in self.key)
+        by = _listed(self.marks)
         yield from self.engine.query(
-            f"select {keys}, {places}, {literal(DELETE)} as {_CHANGE} from {_BEFORE} b "
-            f"anti join (select distinct {keys} from {_NOW}) n on {self._same('b', 'n')} where {whole} group by {keys}",
+            f"select {keys}, {places}, {literal(DELETE)} as {_CHANGE} from {self._marked(_BEFORE)} b anti join "
+            f"(select distinct {by} from {self._marked(_NOW)}) n on {self._same('b', 'n')} "
+            f"where {whole} group by {by}",
             parts,
         )
         changed = "now_n is not null and (before_n is distinct from now_n or before_h is distinct from now_h)"
         yield from self.engine.query(
             f"select r.*, case when k.before_n is null then {literal(INSERT)} else {literal(UPDATE)} end as {_CHANGE} "
-            f"from {_NOW} r join (select * from ({self._keys}) where {changed}) k on {self._same('r', 'k')}",
+            f"from {self._marked(_NOW)} r join (select * from ({self._keys}) where {changed}) k "
+            f"on {self._same('r', 'k')}",
             parts,
         )
 

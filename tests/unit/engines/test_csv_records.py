@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from refine_rig import Rig, dataset, integer, money, text
 
 from headgate.contract.model import Server, Standardise
-from headgate.engines.duckdb.csv_records import Dialect, fields, parse
+from headgate.formats.csv_records import Dialect, fields, parse
 from headgate.ports.batch import FILE, FORMAT, HEADER, LINE, OFFSET, RAW
 
 NAMES = ["id", "name", "price", "note"]

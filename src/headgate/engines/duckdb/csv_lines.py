@@ -11,10 +11,10 @@ import pyarrow as pa
 
 from headgate.contract.model import Dataset
 from headgate.engines.duckdb.arrays import pick, take, whole
-from headgate.engines.duckdb.csv_records import DELIMITERS, Dialect, parse
 from headgate.engines.duckdb.decoded import Decoded, joined, no_records
 from headgate.engines.duckdb.judgement import ROW, Judgement, build
 from headgate.engines.duckdb.typed import judge_table, source_columns
+from headgate.formats.csv_records import DELIMITERS, Dialect, parse
 from headgate.ports.batch import FILE, HEADER, INGESTED_AT, OFFSET, PARTITION, RAW
 
 _COORDINATES = (PARTITION, OFFSET, INGESTED_AT, RAW)

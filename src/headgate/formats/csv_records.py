@@ -12,14 +12,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import IO, Any, Literal, cast
+from typing import IO, Any, Literal, TypeAlias, cast
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute
 import pyarrow.csv
 
-from headgate.engines.duckdb.arrays import Array, compute, take
-
+Array: TypeAlias = Any
+compute: Any = pyarrow.compute
 DELIMITERS = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|"}
 
 
@@ -60,11 +61,11 @@ def parse(raw: Array, names: Sequence[str], dialect: Dialect) -> Parsed:
     others = np.flatnonzero(left)
     table, kept = _one_by_one(records.take(pa.array(others)).to_pylist(), others.tolist(), names, dialect, wrong)
     numbers = np.concatenate([*rows, kept])
-    order = np.argsort(numbers)
+    order: Any = np.argsort(numbers)
     texts = pa.concat_tables([*tables, table])
     if np.array_equal(order, np.arange(len(order))):
         return Parsed(texts, numbers, wrong)
-    return Parsed(take(texts, order), numbers[order], wrong)
+    return Parsed(texts.take(order), numbers[order], wrong)
 
 
 def _matching(records: Array, pattern: str) -> np.ndarray:
