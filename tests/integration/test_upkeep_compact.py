@@ -163,8 +163,8 @@ def test_compaction_gives_up_politely_when_its_files_are_always_taken(lake, engi
     """A writer that replaces the files each time wins; compaction leaves no file behind and says so."""
 
     class Rival:
-        def rewrite(self, groups, output):
-            written = engine.rewrite(groups, output)
+        def rewrite(self, groups, output, **options):
+            written = engine.rewrite(groups, output, **options)
             rows = list(lake.scan(lake.cut().table(TABLE)))
             with lake.publication("refine") as publication:
                 publication.clear(TABLE)

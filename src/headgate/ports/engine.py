@@ -121,6 +121,9 @@ class Prepares(Protocol):
 class Rewrites(Protocol):
     """An engine that can write the same rows into fewer files."""
 
-    def rewrite(self, groups: Sequence[Sequence[FileInfo]], output: Output) -> Sequence[Sequence[str]]:
+    def rewrite(
+        self, groups: Sequence[Sequence[FileInfo]], output: Output, *, beside: bool = False
+    ) -> Sequence[Sequence[str]]:
         """New files for each group of files of one partition value: the same rows, in runs sorted by `output.sort`,
-        in the table's present columns. Memory is bounded whatever a group's size."""
+        in the table's present columns. Memory is bounded whatever a group's size; `beside` other work of this process
+        one group is written at a time."""

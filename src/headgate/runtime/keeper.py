@@ -44,7 +44,7 @@ class Keeper:
             if not mine and not self._waited_enough():
                 return
             now = time.monotonic()
-            kept = tend(self.project, now - self._since)
+            kept = tend(self.project, now - self._since, beside=True)
             self._since, self._seen = now, moved
         if kept.moved and self.flows:
             self.flows[0].meter.observe(

@@ -90,7 +90,7 @@ def maintain(
     return kept
 
 
-def tend(project: Workspace, ran_s: float) -> Kept:
+def tend(project: Workspace, ran_s: float, *, beside: bool = False) -> Kept:
     """Upkeep within a run, or between two micro-batches, that took `ran_s`: only tables whose debt is past a threshold,
     for at most the allowed share of that time; what was begun is finished. Never raises: the run's work stands.
     """
@@ -104,7 +104,7 @@ def tend(project: Workspace, ran_s: float) -> Kept:
         with _noted(kept):
             view = cut.table(name)
             if view is not None and lake.commits_since_rewrite(view) >= settings.fan:
-                _compact(project, cut, name, kept, until=until, batch_bytes=int(budget_s * BYTES_PER_S))
+                _compact(project, cut, name, kept, until=until, batch_bytes=int(budget_s * BYTES_PER_S), beside=beside)
             if view is not None and lake.expiry_due(view, expiry(settings)):
                 _expire(project, name, kept, expiry(settings))
     if settings.retire and (kept.compacted or kept.expired):
@@ -154,10 +154,11 @@ def _compact(
     everything: bool = False,
     until: float | None = None,
     batch_bytes: int | None = None,
+    beside: bool = False,
 ) -> None:
     settings = project.settings.upkeep
     sizes = Sizes(settings.target_mib * 2**20, settings.fan)
-    batch = {} if batch_bytes is None else {"batch_bytes": batch_bytes}
+    batch: dict[str, int] = {} if batch_bytes is None else {"batch_bytes": batch_bytes}
     done = compact(
         name,
         project.lake,
@@ -166,6 +167,7 @@ def _compact(
         everything=everything,
         judged=judged_sequence(cut, name),
         until=until,
+        beside=beside,
         **batch,
     )
     if done.publications or done.gave_up:

@@ -115,11 +115,13 @@ def compact(
     judged: int | None = None,
     until: float | None = None,
     batch_bytes: int = BATCH_BYTES,
+    beside: bool = False,
 ) -> Compacted:
     """Rewrite a table's small files. Rows, their version, positions and facts stay as they are.
 
     `judged` spares files of later commits (bronze rows that wait for a verdict); `until` is the instant of
-    `time.monotonic` after which no further publication is begun; each rewrites about `batch_bytes`. When a writer has
+    `time.monotonic` after which no further publication is begun; each rewrites about `batch_bytes`, on one
+    core when that is `beside` other work of this process. When a writer has
     taken the files first, nothing of that publication stays and the table is looked at again; after TRIES times in a
     row compaction gives up. Raises what a publication raises, but not CommitConflict.
     """
@@ -135,7 +137,7 @@ def compact(
         if view is None or not groups:
             break
         try:
-            if not _publish(view, groups, lake, engine, done):
+            if not _publish(view, groups, lake, engine, done, beside=beside):
                 break
             tries = 0
         except (CommitConflict, FileNotFoundError) as cause:
@@ -182,7 +184,13 @@ def _batch(groups: list[list[FileInfo]], batch_bytes: int) -> list[list[FileInfo
 
 
 def _publish(
-    view: TableView, groups: Sequence[Sequence[FileInfo]], lake: Lake, engine: Rewrites, done: Compacted
+    view: TableView,
+    groups: Sequence[Sequence[FileInfo]],
+    lake: Lake,
+    engine: Rewrites,
+    done: Compacted,
+    *,
+    beside: bool,
 ) -> bool:
     """One publication; False when it would not leave fewer files."""
     before = [info for group in groups for info in group]
@@ -191,7 +199,7 @@ def _publish(
         keys_of = name if layer == "silver" else ""
         folder = publication.folder(view.name)
         output = Output(folder, view.schema, view.field_ids(), sort=tuple(view.sort), keys_of=keys_of)
-        written = engine.rewrite(groups, output)
+        written = engine.rewrite(groups, output, beside=beside)
         after = sum(len(paths) for paths in written)
         if after >= len(before):
             return False

@@ -24,13 +24,15 @@ from headgate.ports.store import FileInfo
 RUN_BYTES = 32 * 2**20  # of Arrow memory, sorted together by each thread; 128 MiB are slower and held by each of them
 
 
-def rewrite(settings: Settings, groups: Sequence[Sequence[FileInfo]], output: Output) -> list[list[str]]:
+def rewrite(
+    settings: Settings, groups: Sequence[Sequence[FileInfo]], output: Output, *, beside: bool = False
+) -> list[list[str]]:
     """New files for each group of files of one partition value; see `headgate.ports.engine.Rewrites`.
 
     Where all files of a group have an index of their keys, the new ones get theirs.
     """
-    threads = min(settings.cores, len(groups)) or 1
-    run_bytes = min(RUN_BYTES, max(settings.memory_bytes // (8 * threads), 2**20))
+    threads = 1 if beside else min(settings.cores, len(groups)) or 1
+    run_bytes = min(RUN_BYTES // 2 if beside else RUN_BYTES, max(settings.memory_bytes // (8 * threads), 2**20))
     indexes = kept_indexes(settings.cache_directory, output.keys_of)
     with ThreadPoolExecutor(threads, "headgate-rewrite") as pool:
         return list(pool.map(partial(_rewrite, output=output, run_bytes=run_bytes, indexes=indexes), groups))
@@ -49,6 +51,7 @@ def _rewrite(
     rows = 0
     for run in _runs(_ordered(files, output.sort), file_schema(output), run_bytes, hashes):
         writer.write(sort_rows(run, output.sort))
+        writer.flush()
         rows += run.num_rows
     written = writer.close()
     expected = sum(info.rows for info in files)

@@ -54,10 +54,12 @@ class DuckDBEngine:
         """See the port."""
         return references(sql)
 
-    def rewrite(self, groups: Sequence[Sequence[FileInfo]], output: Output) -> Sequence[Sequence[str]]:
+    def rewrite(
+        self, groups: Sequence[Sequence[FileInfo]], output: Output, *, beside: bool = False
+    ) -> Sequence[Sequence[str]]:
         """See the port (`Rewrites`). DefectError when rows would be lost or doubled."""
         with disk_errors(output.folder, "maintain"):
-            return rewrite(self.settings, groups, output)
+            return rewrite(self.settings, groups, output, beside=beside)
 
     def close(self) -> None:
         """Give back what rests between jobs."""

@@ -71,6 +71,11 @@ class TableWriter:
                 self._flush(part)
         self._bound()
 
+    def flush(self) -> None:
+        """Let go of what waits: it becomes row groups now."""
+        for part in self._parts.values():
+            self._flush(part)
+
     def close(self, cores: int = 1) -> list[Written]:
         """Finish all files, those of different partition values on so many cores: complete, with the number of rows
         their footers state."""
