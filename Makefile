@@ -8,7 +8,7 @@ HOP    ?= all
 .PHONY: demo test check bench chaos lock clean install
 install: $(STAMP)
 
-$(STAMP): pyproject.toml requirements/dev.txt hatch_build.py $(wildcard src/headgate/native/*.c)
+$(STAMP): pyproject.toml requirements/dev.txt hatch_build.py $(wildcard src/headgate/native/*.[ch])
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Headgate needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
