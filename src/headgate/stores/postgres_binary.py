@@ -27,6 +27,7 @@ Array = Any  # a pa.Array of some type
 HEAD = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 TAIL = b"\xff\xff"
 ROWS = 1 << 16  # encoded together
+FIRST_ROWS = 1 << 13  # so that the server has something to do soon
 BYTES = 32 << 20
 EPOCH_US, EPOCH_DAYS = 946_684_800_000_000, 10_957  # 2000-01-01
 FIRST_US = -210_866_803_200_000_000  # 4714-11-24 BC, where PostgreSQL's calendar begins
@@ -40,12 +41,16 @@ class RowEncoder:
     def __init__(self, schema: pa.Schema, table: str, *, replace_nul: bool) -> None:
         self.schema, self.table, self.replace_nul = schema, table, replace_nul
         self._json = JsonTexts() if any(nested(f.type) for f in schema) else None
+        self._most = FIRST_ROWS
 
     def encode(self, rows: pa.RecordBatch) -> Iterator[bytes]:
         """The rows in chunks. FixInputError for a value that PostgreSQL cannot hold, with its row's coordinates."""
         each = max(1, min(ROWS, BYTES * rows.num_rows // max(rows.nbytes, 1)))
-        for start in range(0, rows.num_rows, each):
-            yield self._chunk(rows.slice(start, each))
+        start = 0
+        while start < rows.num_rows:
+            size = min(each, self._most)
+            yield self._chunk(rows.slice(start, size))
+            start, self._most = start + size, ROWS
 
     def _chunk(self, rows: pa.RecordBatch) -> bytes:
         pieces = _Pieces(rows.num_rows)
