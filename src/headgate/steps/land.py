@@ -21,7 +21,7 @@ from headgate.ports.store import Lake, Publication, TableSpec
 from headgate.steps.run import Run
 
 PUBLISH_ROWS = 2_000_000
-PUBLISH_BYTES = 1 << 30
+PUBLISH_BYTES = 2 << 30
 MUCH_BYTES = 32 << 20  # of Arrow memory: what follows will take a while
 
 
