@@ -161,7 +161,8 @@ static void column_free(Column *column) {
 
 /* --- a consumer --- */
 
-enum { SPARE = 8 }; /* blocks that are kept for the next batches: new memory would have to be faulted in */
+/* Blocks that are kept for the next batches, as new memory would have to be faulted in; not those of a huge message. */
+enum { SPARE = 8, SPARE_BYTES = 1 << 24 };
 
 typedef struct {
     PyObject_HEAD
@@ -483,7 +484,8 @@ static void block_dealloc(PyObject *this) {
     Block *self = (Block *)this;
     PyTypeObject *type = Py_TYPE(this);
     Consumer *owner = self->owner;
-    if (owner != NULL && owner->spares < SPARE && !atomic_load(&owner->closing)) {
+    int fits = self->run.data != NULL && self->run.room <= SPARE_BYTES;
+    if (owner != NULL && fits && owner->spares < SPARE && !atomic_load(&owner->closing)) {
         self->run.size = 0;
         owner->spare[owner->spares++] = self->run;
     } else free(self->run.data);
