@@ -56,10 +56,12 @@ def refine(settings: Settings, job: RefineJob, indexes: Indexes, idle: Idle) -> 
         silver = Silver(database, job, layout, indexes, cutoff) if layout else None
         verdicts = _decide(job, reports, pool, silver) if silver else None
         lost, closed = (verdicts.in_pieces(), verdicts.closed_in_pieces()) if verdicts else ({}, {})
-        with ThreadPoolExecutor(2) as threads:  # three kinds of files, which do not wait for each other
+        tasks = _rewrites(verdicts, silver) if verdicts and silver else []
+        # New files and the ledger beside files that change. A third thread would mostly wait for Python's lock.
+        with ThreadPoolExecutor(1) as threads:
             writing = threads.submit(pool.write, lost, closed)
             listing = threads.submit(_write_ledger, job, reports, verdicts)
-            rewritten = rewrite(settings, job, _rewrites(verdicts, silver)) if verdicts and silver else []
+            rewritten = rewrite(settings, job, tasks)
             written, ledger = writing.result(), listing.result()
     refined = _result(reports, written, rewritten, ledger)
     _account(job, reports, written, rewritten, verdicts, refined)
