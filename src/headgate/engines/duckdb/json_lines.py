@@ -21,8 +21,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from headgate.contract.model import Dataset, Field, Kind, Type
-from headgate.contract.sql_names import item_of
+from headgate.contract.model import Dataset
 from headgate.contract.to_arrow import arrow_type
 from headgate.contract.to_sql import literal
 from headgate.engines.duckdb import json_columns
@@ -41,7 +40,7 @@ from headgate.engines.duckdb.json_careful import CarefulReader, Read
 from headgate.engines.duckdb.json_columns import OBJECT, TEXT
 from headgate.engines.duckdb.json_gate import REFUSALS, Gate
 from headgate.engines.duckdb.json_native import native_rows
-from headgate.engines.duckdb.json_numbers import lines_with_long_numbers, survives
+from headgate.engines.duckdb.json_numbers import lines_with_long_numbers, number_names, survives
 from headgate.engines.duckdb.judgement import REFUSED, ROW, SOURCE, Judgement, build
 from headgate.engines.duckdb.typed import transform_type
 from headgate.errors import DefectError
@@ -71,7 +70,7 @@ class JsonDecoder:
         self.gate = Gate(dataset, self.keys, unknown=unknown)
         self.careful = CarefulReader(dataset, self.keys, unknown=unknown)
         self.rows = native_rows(connection, dataset, unknown=unknown)
-        self.number_names, self.in_arrays, self.wide_decimals = _number_names(dataset, self.keys)
+        self.number_names, self.in_arrays, self.wide_decimals = number_names(dataset, self.keys)
         structure = literal(json_columns.structure(dataset))
         transforms = self._transforms()
         columns = json_columns.columns(dataset, transforms)
@@ -398,27 +397,3 @@ def _refused(lines: pa.Table, reads: Sequence[Read]) -> pa.Table:
         ],
         schema=REFUSED_SCHEMA,
     )
-
-
-def _number_names(dataset: Dataset, keys: Sequence[str]) -> tuple[frozenset[bytes], bool, bool]:
-    """Keys under which a number goes through a float, whether numbers stand in arrays, and
-    whether some decimal has more digits than a float holds for certain."""
-    names: set[bytes] = {key.encode() for key in keys}
-    arrays = wide = False
-
-    def visit(one: Field, *, item: bool) -> None:
-        nonlocal arrays, wide
-        of: Type = one.type
-        if of.kind in (Kind.NUMBER, Kind.DECIMAL) or (one.standardise and of.kind is not Kind.STRING):
-            names.add(one.source_name.encode())
-            arrays = arrays or item
-            wide = wide or of.precision > 15
-        for inner in of.fields:
-            visit(inner, item=False)
-        if of.kind in (Kind.ARRAY, Kind.MAP):
-            visit(item_of(of), item=True)
-
-    for one in dataset.fields:
-        if one.transform is None:
-            visit(one, item=False)
-    return frozenset(names), arrays, wide

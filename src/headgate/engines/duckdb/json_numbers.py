@@ -8,10 +8,13 @@ numbers, after a bracket or a comma). It may set apart a line too many, never on
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from decimal import Decimal
 
 import numpy as np
+
+from headgate.contract.model import Dataset, Field, Kind, Type
+from headgate.contract.sql_names import item_of
 
 LONG = 16
 _SLICE = 1 << 18  # bytes looked at together: they stay in the processor's cache
@@ -72,3 +75,27 @@ def survives(line: bytes, names: Collection[bytes]) -> bool:
         if not same:
             return False
     return True
+
+
+def number_names(dataset: Dataset, keys: Sequence[str]) -> tuple[frozenset[bytes], bool, bool]:
+    """Keys under which a number goes through a float, whether numbers stand in arrays, and
+    whether some decimal has more digits than a float holds for certain."""
+    names: set[bytes] = {key.encode() for key in keys}
+    arrays = wide = False
+
+    def visit(one: Field, *, item: bool) -> None:
+        nonlocal arrays, wide
+        of: Type = one.type
+        if of.kind in (Kind.NUMBER, Kind.DECIMAL) or (one.standardise and of.kind is not Kind.STRING):
+            names.add(one.source_name.encode())
+            arrays = arrays or item
+            wide = wide or of.precision > 15
+        for inner in of.fields:
+            visit(inner, item=False)
+        if of.kind in (Kind.ARRAY, Kind.MAP):
+            visit(item_of(of), item=True)
+
+    for one in dataset.fields:
+        if one.transform is None:
+            visit(one, item=False)
+    return frozenset(names), arrays, wide
