@@ -217,7 +217,7 @@ LEFT = {
     "a decimal of more digits than are counted": b'{"id":"a","wide":12345678901234567890.5}',
     "an integer that no float of 32 bits is": b'{"id":"a","small":16777217}',
     "a day of the year 0": b'{"id":"a","day":"0000-12-31"}',
-    "a key without its closing quote": b'{"idx:"a"}',
+    "a key without its closing quote": b'{"idx:"a","qty":1,"code":"abc"}',
     "a float above its bound": b'{"id":"a","ratio":1.0000000000000002}',
     "a float that is written too exactly": b'{"id":"a","ratio":0.1000000000000000055}',
     "a float that vanishes": b'{"id":"a","ratio":1e-400}',
