@@ -18,24 +18,26 @@ from headgate.engines.duckdb.processes import Children
 from headgate.engines.duckdb.worker import Worker
 from headgate.ports.engine import RefineJob
 
+MOST_JOBS = 500  # of one connection: DuckDB keeps 2 KiB of each table it was ever shown, until it is closed
+
 
 class Idle:
     """One idle worker a dataset, and connections. Safe for several threads: what is in use is nobody else's."""
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._workers: dict[str, Worker] = {}
-        self._connections: list[duckdb.DuckDBPyConnection] = []
+        self._workers: dict[str, tuple[Worker, int]] = {}  # and how many jobs each had
+        self._connections: list[tuple[duckdb.DuckDBPyConnection, int]] = []
         self._children: Children | None = None
 
     @contextmanager
     def worker(self, settings: Settings, job: RefineJob) -> Iterator[Worker]:
         """A worker for the whole of a small job."""
         with self._lock:
-            worker = self._workers.pop(job.dataset.name, None)
-        if worker is not None and not worker.fits(job):
+            worker, jobs = self._workers.pop(job.dataset.name, (None, 0))
+        if worker is not None and (jobs >= MOST_JOBS or not worker.fits(job)):
             worker.close()
-            worker = None
+            worker, jobs = None, 0
         if worker is None:
             worker = Worker(settings, job)
         else:
@@ -47,8 +49,8 @@ class Idle:
             raise
         worker.rest()
         with self._lock:
-            other = self._workers.pop(job.dataset.name, None)
-            self._workers[job.dataset.name] = worker
+            other, _ = self._workers.pop(job.dataset.name, (None, 0))
+            self._workers[job.dataset.name] = worker, jobs + 1
         if other is not None:
             other.close()
 
@@ -56,25 +58,27 @@ class Idle:
     def database(self, settings: Settings) -> Iterator[Database]:
         """A connection with all cores and half of the memory. Making one costs more than most small jobs need it for,
         so it is made when it is first asked for."""
-        mine: list[duckdb.DuckDBPyConnection] = []
+        mine: list[tuple[duckdb.DuckDBPyConnection, int]] = []
 
         def get() -> duckdb.DuckDBPyConnection:
             if not mine:
                 with self._lock:
                     mine.extend(self._connections[-1:])
                     del self._connections[-1:]
+                if mine and mine[0][1] >= MOST_JOBS:
+                    mine.pop()[0].close()
             if not mine:
-                mine.append(connect(settings, threads=settings.cores, share=2))
-            return mine[0]
+                mine.append((connect(settings, threads=settings.cores, share=2), 0))
+            return mine[0][0]
 
         try:
             yield get
         except BaseException:
-            for one in mine:
+            for one, _ in mine:
                 one.close()
             raise
         with self._lock:
-            self._connections.extend(mine)
+            self._connections.extend((one, jobs + 1) for one, jobs in mine)
 
     def start_children(self, count: int) -> None:
         """Start worker processes for a large job that is to come."""
@@ -97,5 +101,5 @@ class Idle:
             idle = [*self._workers.values(), *self._connections]
             self._workers.clear()
             self._connections.clear()
-        for one in idle:
+        for one, _ in idle:
             one.close()
