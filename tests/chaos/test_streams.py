@@ -8,7 +8,9 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import time
+from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 
@@ -84,6 +86,38 @@ def ended(workers: list[Worker]) -> None:
         assert code == 0, f"ended with {code}: {one.said.read_text()[-3000:]}"
 
 
+def stand_still(case: KafkaCase, worker: Worker, *, in_catalog: bool) -> None:
+    """Stops a worker inside a transaction of the catalog or outside. Inside, everybody waits for it."""
+    state = Path(f"/proc/{worker.process.pid}/stat")
+    for _ in range(1000):
+        worker.send(signal.SIGSTOP)
+        until(lambda: state.read_text().rpartition(")")[2].split()[0] == "T", "it stands still", 10)
+        if is_locked(catalog_of(case)) == in_catalog:
+            return
+        worker.send(signal.SIGCONT)
+        if in_catalog:
+            case.change()
+        time.sleep(0.02)
+    raise AssertionError(f"never stopped {'inside' if in_catalog else 'outside'} the catalog's transaction")
+
+
+def catalog_of(case: KafkaCase) -> Path:
+    return case.project.folder / ".headgate" / "lake" / "catalog.db"
+
+
+def is_locked(catalog: Path) -> bool:
+    """Whether somebody is inside a transaction that writes, and stays there for a while."""
+    with closing(sqlite3.connect(catalog, timeout=0.5, isolation_level=None)) as database:
+        try:
+            database.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error):
+                raise
+            return True
+        database.execute("ROLLBACK")
+        return False
+
+
 def one_writer_at_a_time(folder: Path) -> int:
     """What each publication wrote of a partition lies wholly before what the next one wrote. Returns publications."""
     with Project.open(folder) as project:
@@ -139,12 +173,14 @@ def test_workers_that_stand_still_until_they_are_replaced_add_nothing_when_they_
     pair = workers(2)
     for one in pair:
         until(one.is_following, "both follow")
+    kafka.change()
+    until(landed(kafka), "there is a catalog to stand still beside")
     rounds = max(1, kills // 10)
     for _ in range(rounds):
         zombie = rng.choice(pair)
         kafka.change()
         time.sleep(rng.uniform(0, 0.3))  # anywhere in a micro-batch
-        zombie.send(signal.SIGSTOP)
+        stand_still(kafka, zombie, in_catalog=False)
         kafka.change()
         until(landed(kafka), "the other took over", 120)
         zombie.send(signal.SIGCONT)
@@ -156,6 +192,27 @@ def test_workers_that_stand_still_until_they_are_replaced_add_nothing_when_they_
     one_writer_at_a_time(kafka.project.folder)
     kafka.finish()
     print(f"{rounds} workers stood still")
+
+
+@pytest.mark.slow  # it takes luck to stop one there
+def test_a_worker_that_stands_still_inside_the_catalog_holds_up_the_others_until_it_is_killed(kafka, workers):
+    """SQLite's lock is its process'. Nobody can take it away, and it goes with the process."""
+    shared(kafka)
+    one, other = workers(2)
+    for each in (one, other):
+        until(each.is_following, "both follow")
+    kafka.change()
+    until(landed(kafka), "there is a catalog to stand still in")
+    stand_still(kafka, one, in_catalog=True)
+    kafka.change()
+    time.sleep(2 * TICK_S)  # its partitions are the other's by now
+    assert is_locked(catalog_of(kafka))
+    one.send(signal.SIGKILL)
+    one.end()
+    until(landed(kafka), "the other took over", 120)
+    other.send(signal.SIGTERM)
+    ended([other])
+    kafka.finish()
 
 
 @pytest.fixture
