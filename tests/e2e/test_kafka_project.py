@@ -6,26 +6,11 @@ import signal
 import pytest
 
 from e2e.command import good, headgate
+from rigs.events import CONTRACT
 from rigs.going import Going
 from rigs.kafka import until
 from rigs.kafka_topics import visible
 
-CONTRACT = """\
-apiVersion: v3.2.0
-kind: DataContract
-id: events
-version: 1.0.0
-status: active
-servers:
-  - {{server: bus, type: kafka, host: '{host}', format: json}}
-schema:
-  - name: events
-    physicalName: {topic}
-    properties:
-      - {{name: id, logicalType: integer, primaryKey: true, primaryKeyPosition: 1, required: true}}
-      - {{name: text, logicalType: string}}
-      - {{name: amount, logicalType: number}}
-"""
 PROJECT = "datasets:\n  events:\n    read: {{{read}}}\n"
 
 

@@ -21,6 +21,7 @@ schema:
     properties:
       - {{name: id, logicalType: integer, primaryKey: true, primaryKeyPosition: 1, required: true}}
       - {{name: text, logicalType: string}}
+      - {{name: amount, logicalType: number}}
 """
 
 

@@ -15,9 +15,7 @@ if TYPE_CHECKING:
     from headgate.runtime.workspace import Workspace
 
 EVERY_S = 2.0  # between two looks
-PATIENCE_S = (
-    60.0  # after which nothing counts that made it wait: another process' turn, which may stand still; a backlog
-)
+PATIENCE_S = 60.0  # the longest wait for a backlog, or for another process' turn: that may stand still
 
 
 class Keeper:

@@ -25,14 +25,15 @@ class ColumnsReader:
         self._settings, self._listing = settings, listing
         self._records = TextReader(settings, csv=True)
 
-    @cached_property
-    def _names(self) -> list[str]:
-        heads = [self._records.head(found) for found in self._listing]
-        return list(dict.fromkeys(name for head in heads if head is not None for name in head.names or ()))
-
     def schema(self) -> pa.Schema:
         """The headers' columns, file and line."""
-        fields: list[pa.Field[Any]] = [pa.field(name, pa.string()) for name in self._names]
+        return self._schema
+
+    @cached_property
+    def _schema(self) -> pa.Schema:
+        heads = [self._records.head(found) for found in self._listing]
+        names = dict.fromkeys(name for head in heads if head is not None for name in head.names or ())
+        fields: list[pa.Field[Any]] = [pa.field(name, pa.string()) for name in names]
         fields.append(pa.field(FILE, pa.string(), nullable=False))
         fields.append(pa.field(LINE, pa.int64(), nullable=False))
         return pa.schema(fields)
@@ -62,6 +63,6 @@ class ColumnsReader:
             else pa.concat_arrays(texts.column(one.name).chunks)
             if one.name in there and texts.num_rows
             else pa.nulls(batch.num_rows, pa.string())
-            for one in self.schema()
+            for one in self._schema
         ]
-        return pa.RecordBatch.from_arrays(columns, schema=self.schema())
+        return pa.RecordBatch.from_arrays(columns, schema=self._schema)

@@ -15,9 +15,9 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from headgate.contract.model import Dataset, Field, Kind, Rule, Severity, Type
+from headgate.contract.model import Dataset, Field, Kind, Rule, Type
 from headgate.contract.sql_names import item_of
-from headgate.engines.duckdb.judgement import spares_deletes
+from headgate.engines.duckdb.judgement import provable_rules
 
 REFUSALS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _INT = {32: (-(2**31), 2**31 - 1), 64: (-(2**63), 2**63 - 1)}
@@ -32,10 +32,7 @@ class Gate:
     def __init__(self, dataset: Dataset, extra_keys: Sequence[str], *, unknown: str) -> None:
         self.proven: set[str] = set()
         self._forbid = unknown != "ignore"
-        self._rules: dict[str, list[Rule]] = {}
-        for rule in dataset.rules:
-            if rule.field is not None and rule.severity is Severity.ERROR and not spares_deletes(rule, dataset):
-                self._rules.setdefault(rule.field, []).append(rule)
+        self._rules = provable_rules(dataset)
         self._made = 0
         fields = [f for f in dataset.fields if f.transform is None]
         whole = self._struct(fields, "", [k for k in extra_keys if k not in {f.source_name for f in fields}])

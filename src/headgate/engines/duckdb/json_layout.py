@@ -9,9 +9,9 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from types import ModuleType
 from typing import Any
 
-from headgate.contract.model import Dataset, Kind, Rule, Severity, Type
+from headgate.contract.model import Dataset, Kind, Rule, Type
 from headgate.contract.sql_names import item_of
-from headgate.engines.duckdb.judgement import spares_deletes
+from headgate.engines.duckdb.judgement import provable_rules
 
 _LEAST, _MOST = -(2**63), 2**63 - 1
 _COMPARED_DIGITS = 18  # of decimals whose bounds are compared
@@ -80,10 +80,7 @@ def layout_of(decoder: ModuleType, dataset: Dataset, *, unknown: str) -> Layout 
     """The layout for lines of a dataset; None for maps, transforms and keys that the decoder does not read."""
     if any(f.transform is not None for f in dataset.fields):
         return None
-    rules: dict[str, list[Rule]] = {}
-    for rule in dataset.rules:
-        if rule.field is not None and rule.severity is Severity.ERROR and not spares_deletes(rule, dataset):
-            rules.setdefault(rule.field, []).append(rule)
+    rules = provable_rules(dataset)
     proven: set[str] = set()
     nodes, given = [], []
     queue = [_Member("", Type(Kind.OBJECT, fields=dataset.fields), "")]

@@ -132,6 +132,15 @@ def spares_deletes(rule: Rule, dataset: Dataset) -> bool:
     return top is not None and top.name not in (*dataset.key, *dataset.order, dataset.operation.field)
 
 
+def provable_rules(dataset: Dataset) -> dict[str, list[Rule]]:
+    """The rules by field that a decoder may hold every line it takes to: errors, that hold for each row."""
+    found: dict[str, list[Rule]] = {}
+    for rule in dataset.rules:
+        if rule.field is not None and rule.severity is Severity.ERROR and not spares_deletes(rule, dataset):
+            found.setdefault(rule.field, []).append(rule)
+    return found
+
+
 def _list(names: Sequence[str]) -> str:
     return ", ".join(quote(name) for name in names)
 
