@@ -133,29 +133,36 @@ def test_work_is_proportional_to_what_is_new(lake, engine):
 def test_compaction_lands_beside_a_writer_in_a_tight_loop(lake, engine):
     """RELIABILITY: no row lost or doubled, neither is starved, and the writer never fails."""
     filled(lake, 8)
-    stop, failed, wrote = threading.Event(), [], []
+    stop, failed, wrote = threading.Event(), [], [8]
+    more = threading.Condition()
 
     def write():
-        number = 8
         while not stop.is_set():
             try:
-                small.publish(lake, number * 10, 10, days=2)
+                small.publish(lake, wrote[0] * 10, 10, days=2)
             except Exception as error:  # noqa: BLE001
                 failed.append(error)
                 return
-            number += 1
-        wrote.append(number)
+            with more:
+                wrote[0] += 1
+                more.notify()
+
+    def compacted():
+        """One compaction, begun when there is something to do: after the writer's next commit."""
+        with more:
+            seen = wrote[0]
+            assert more.wait_for(lambda: wrote[0] > seen, 60), failed
+        return compact(TABLE, lake, engine, Sizes(), everything=True)
 
     writer = threading.Thread(target=write)
     writer.start()
     try:
-        done = [compact(TABLE, lake, engine, Sizes(), everything=True) for _ in range(5)]
+        done = [compacted() for _ in range(5)]
     finally:
         stop.set()
         writer.join()
     assert failed == []
-    assert all(one.publications and not one.conflicts for one in done)
-    assert wrote[0] > 8
+    assert all(one.publications and not one.conflicts for one in done), done
     assert small.offsets(lake) == list(range(wrote[0] * 10))
 
 
