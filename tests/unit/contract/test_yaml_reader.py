@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from time import perf_counter
+from time import process_time
 
 import pytest
 import yaml
@@ -106,9 +106,9 @@ BOMBS = {
 
 @pytest.mark.parametrize("data", BOMBS.values(), ids=BOMBS.keys())
 def test_bomb_is_refused_before_it_costs_anything(data):
-    start = perf_counter()
+    start = process_time()
     refusal(data)
-    assert perf_counter() - start < 2  # milliseconds for most, a quarter of a second for the widest
+    assert process_time() - start < 2  # milliseconds for most, a quarter of a second for the widest
 
 
 def test_depth_up_to_the_limit_is_read():
