@@ -32,7 +32,7 @@ from headgate.errors import (
     StalePosition,
 )
 from headgate.runtime.flow import Flow
-from headgate.runtime.loop import chosen_models, chosen_nodes, new_run, recorded, within_budget
+from headgate.runtime.loop import chosen_models, chosen_nodes, recorded, within_budget
 from headgate.runtime.observe import Meter
 from headgate.runtime.outlets import outlets
 from headgate.runtime.record import DatasetRecord, RunRecord
@@ -54,7 +54,7 @@ class Conductor:
 
     def __init__(self, project: Workspace, selections: Sequence[str], meter: Meter, tell: Callable[..., None]) -> None:
         self.project, self.meter = project, meter
-        self.run: Run = new_run(tell)
+        self.run = Run.begin(tell)
         self.record = RunRecord(self.run.id, self.run.at.isoformat(), list(selections), headgate.__version__)
         self.stop = Event()
         self.changed = Condition()

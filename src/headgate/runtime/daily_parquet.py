@@ -129,15 +129,15 @@ def _brought(task: _Task, folder: Path) -> Path:
 
 def _judged(task: _Task, folder: Path, inbox: Path) -> Day:
     from headgate.engines.duckdb import open_engine
-    from headgate.runtime.loop import new_run
     from headgate.runtime.wire import source_module
     from headgate.steps.land import land
     from headgate.steps.refine import refine
+    from headgate.steps.run import Run
     from headgate.stores.iceberg import open_lake
 
     server = Server("days", "local", {"path": f"{inbox}/*.ndjson*", "format": "json", "_base": str(folder)}, None)
     dataset = replace(task.dataset, servers=(server,))
-    lake, run = open_lake({"warehouse": str(folder / "lake")}), new_run()
+    lake, run = open_lake({"warehouse": str(folder / "lake")}), Run.begin()
     engine = open_engine({**task.options, "temp_directory": str(folder / "tmp")})
     source = source_module("local", str(inbox)).connect(dataset, server, {})
     try:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import headgate
@@ -18,19 +16,12 @@ from headgate.runtime.idle import nothing_to_do
 from headgate.runtime.outlets import outlet_nodes, outlets, serve_chosen
 from headgate.runtime.record import FAILED, DatasetRecord, RunRecord, write_record
 from headgate.runtime.select import Node, select
-from headgate.steps.run import Run
+from headgate.steps.run import Run, silent
 
 if TYPE_CHECKING:
     from headgate.runtime.workspace import Workspace
     from headgate.steps.derive import Model
     from headgate.steps.judged import Judged
-
-
-def new_run(tell: Callable[..., None] | None = None) -> Run:
-    """A run that begins now. Ids sort by time."""
-    at = datetime.now(UTC)
-    run_id = f"{at:%Y%m%dT%H%M%SZ}-{at.microsecond:05x}{secrets.randbelow(4096):03x}"
-    return Run(run_id, at, tell) if tell else Run(run_id, at)
 
 
 def nodes_of(project: Workspace) -> dict[str, Node]:
@@ -54,7 +45,7 @@ def run(
     *,
     full_refresh: bool = False,
     accept_quarantine: bool = False,
-    tell: Callable[..., None] | None = None,
+    tell: Callable[..., None] = silent,
 ) -> RunRecord:
     """Run what is selected and return the record; a failed run leaves its record too and raises.
 
@@ -62,7 +53,7 @@ def run(
     opens gold again after a run past its error budget.
     Raises whatever stopped the run: see headgate.errors; steps that were published before it stay.
     """
-    begun, this = time.perf_counter(), new_run(tell)
+    begun, this = time.perf_counter(), Run.begin(tell)
     record = RunRecord(this.id, this.at.isoformat(), list(selections), headgate.__version__)
     with recorded(project, record, this):
         chosen = chosen_nodes(project, selections)

@@ -14,7 +14,7 @@ from headgate.contract.to_sql import fails, quote
 from headgate.errors import BreakingChangeError
 from headgate.ports.engine import VERDICTS
 from headgate.ports.store import Cut, TableSpec, TableView
-from headgate.runtime.loop import new_run, nodes_of
+from headgate.runtime.loop import nodes_of
 from headgate.runtime.outlets import outlets, why
 from headgate.runtime.select import Node, select
 from headgate.steps.derive import ordered, state_of
@@ -22,6 +22,7 @@ from headgate.steps.land import bronze_name
 from headgate.steps.layers import CONTRACT, specs
 from headgate.steps.refine import pending, rebuilt
 from headgate.steps.replay import replay
+from headgate.steps.run import Run
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -56,7 +57,7 @@ def plan_of(project: Workspace, selections: Sequence[str], *, full_refresh: bool
     datasets = [_impact(project, d, cut, nodes) for d in project.datasets if f"silver.{d.name}" in chosen]
     if full_refresh:
         for one in datasets:
-            judged = rebuilt(project.dataset(one["dataset"]), project.lake, project.engine, new_run())
+            judged = rebuilt(project.dataset(one["dataset"]), project.lake, project.engine, Run.begin())
             one["full_refresh"]["verdicts"] = {verdict: judged.total(verdict) for verdict in VERDICTS}
             one["full_refresh"]["reasons"] = judged.reasons
     return {"nodes": rows, "datasets": datasets}
@@ -101,7 +102,7 @@ def _impact(project: Workspace, dataset: Dataset, cut: Cut, nodes: Mapping[str, 
     if refusal:
         refresh |= {"needed": True, "why": str(refusal)}
     else:
-        again = replay(dataset, project.lake, project.engine, new_run(), dry_run=True)
+        again = replay(dataset, project.lake, project.engine, Run.begin(), dry_run=True)
         impact["would_be_recovered"] = again.recovered
     return impact
 

@@ -33,8 +33,8 @@ class Project(Workspace):
 
     def replay(self, select: Sequence[str] = (), *, dry_run: bool = False) -> dict[str, Replayed]:
         """Judge quarantined rows again under today's contract."""
-        from headgate.runtime.loop import new_run
         from headgate.steps.replay import replay
+        from headgate.steps.run import Run
 
-        run = new_run()
+        run = Run.begin()
         return {d.name: replay(d, self.lake, self.engine, run, dry_run=dry_run) for d in self.selected(select)}

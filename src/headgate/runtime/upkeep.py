@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from headgate import crash
 from headgate.errors import FixInputError, HeadgateError
 from headgate.ports.store import Cleaned, Expiry, Keeps
-from headgate.runtime.loop import new_run
 from headgate.steps.compact import Compacted, Sizes, compact
 from headgate.steps.records import added_up
 from headgate.steps.retire import Retirement, retire
+from headgate.steps.run import Run
 
 if TYPE_CHECKING:
     from headgate.ports.store import Cut
@@ -137,7 +137,7 @@ def _keeps(project: Workspace) -> Keeps:
 
 def _retire(project: Workspace, kept: Kept, tables: Sequence[str]) -> None:
     """Rows past their retention, of the datasets of these tables."""
-    run = new_run()
+    run = Run.begin()
     for dataset in project.datasets:
         if dataset.retention and any(table.partition(".")[2] == dataset.name for table in tables):
             done = retire(dataset, project.lake, project.engine, run)

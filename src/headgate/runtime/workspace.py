@@ -132,7 +132,7 @@ class Workspace:
         """The answer as a stream of record batches."""
         from headgate.runtime.past import cut_of
 
-        cut = cut_of(self, sql, as_of) if as_of else self.lake.cut()
+        cut = cut_of(self.lake, self.engine, sql, as_of) if as_of else self.lake.cut()
         tables = {name: view for name in cut.names() if (view := cut.table(name)) is not None}
         return self.engine.query(sql, tables)
 

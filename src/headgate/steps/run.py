@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Self
 
 
-def _silent(_event: str, **_facts: Any) -> None:
+def silent(_event: str, **_facts: Any) -> None:
     """Nobody listens."""
 
 
@@ -21,7 +22,13 @@ class Run:
 
     id: str
     at: datetime
-    tell: Callable[..., None] = _silent
+    tell: Callable[..., None] = silent
+
+    @classmethod
+    def begin(cls, tell: Callable[..., None] = silent) -> Self:
+        """A run that begins now. Ids sort by time."""
+        at = datetime.now(UTC)
+        return cls(f"{at:%Y%m%dT%H%M%SZ}-{at.microsecond:05x}{secrets.randbelow(4096):03x}", at, tell)
 
     @property
     def at_us(self) -> int:

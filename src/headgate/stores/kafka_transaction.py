@@ -26,7 +26,7 @@ from headgate.formats.messages import HEADER, Encoder
 from headgate.ports.batch import Batch, Position, Stretch
 
 if TYPE_CHECKING:
-    from headgate.stores.kafka import Settings
+    from headgate.stores.kafka_settings import Settings
 
 SENT_S = 5.0  # how long the queue may take to become empty before the end is sent
 VISIBLE_S = 1.0
