@@ -12,8 +12,8 @@ import pyarrow as pa
 from headgate.contract.model import Dataset
 from headgate.engines.duckdb.arrays import pick, take, whole
 from headgate.engines.duckdb.decoded import Decoded, joined, no_records
-from headgate.engines.duckdb.judgement import ROW, Judgement, build
-from headgate.engines.duckdb.typed import judge_table, source_columns
+from headgate.engines.duckdb.judgement import build
+from headgate.engines.duckdb.typed import RowJudge, as_they_are, source_columns
 from headgate.formats.csv_records import DELIMITERS, Dialect, parse
 from headgate.ports.batch import FILE, HEADER, INGESTED_AT, OFFSET, PARTITION, RAW
 
@@ -25,7 +25,7 @@ class CsvDecoder:
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, dataset: Dataset) -> None:
         self.connection, self.dataset = connection, dataset
-        self._made: dict[tuple[str, ...], Judgement] = {}
+        self._made: dict[tuple[str, ...], RowJudge] = {}
         self._options: Mapping[str, object] = dataset.servers[0].options if dataset.servers else {}
 
     def decode(self, table: pa.Table) -> Decoded:
@@ -66,12 +66,15 @@ class CsvDecoder:
         source = parsed.texts
         for name in _COORDINATES:
             source = source.append_column(name, good[name])
-        source = source.append_column(ROW, pa.array(np.arange(source.num_rows, dtype=np.int64)))
-        decoded = judge_table(self.connection, source, self._judgement(source.schema, tuple(names)), RAW)
+        judge = self._judge(source.schema, tuple(names))
+        decoded, refused = judge.judge(source)
+        decoded.refused = judge.explain(refused)
         return joined([decoded, no_records(decoded, table, parsed.wrong)]) if parsed.wrong else decoded
 
-    def _judgement(self, schema: pa.Schema, names: tuple[str, ...]) -> Judgement:
+    def _judge(self, schema: pa.Schema, names: tuple[str, ...]) -> RowJudge:
         if names not in self._made:
             columns = source_columns(self.connection, self.dataset, schema, odd=False)
-            self._made[names] = build(self.dataset, columns, versioned=False)
+            judgement = build(self.dataset, columns, versioned=False)
+            passed = as_they_are(self.dataset, columns, schema)
+            self._made[names] = RowJudge(self.connection, judgement, RAW, passed)
         return self._made[names]

@@ -42,6 +42,7 @@ from headgate.engines.duckdb.json_gate import REFUSALS, Gate
 from headgate.engines.duckdb.json_native import native_rows
 from headgate.engines.duckdb.json_numbers import lines_with_long_numbers, number_names, survives
 from headgate.engines.duckdb.judgement import REFUSED, ROW, SOURCE, Judgement, build
+from headgate.engines.duckdb.reasons import Reasons
 from headgate.engines.duckdb.typed import transform_type
 from headgate.errors import DefectError
 from headgate.ports.batch import INGESTED_AT, OFFSET, ORIGINAL, PARTITION, RAW
@@ -88,7 +89,7 @@ class JsonDecoder:
         self._quick, self._strict, self._lenient, self._exact = (
             Query(connection, one.select) for one in (self.quick, self.strict, self.lenient, self.exact)
         )
-        self._explained = Query(connection, f"{self.exact.explain} ORDER BY {ROW}")
+        self._reasons = Reasons(connection, self.exact)
         self._rules = {rule.id: rule for rule in reversed(dataset.rules)}
         self.key_lists = json_columns.key_lists(dataset, self.keys)
         self._closed = unknown != "ignore"
@@ -265,8 +266,7 @@ class JsonDecoder:
         whole = np.array([read.whole for read in reads])
         some = [read for read in reads if read.whole]
         source = self._source(pick(lines, whole), some)
-        self.connection.register(SOURCE, source)
-        reasons: list[Any] = self._explained.fetch()["reasons"].to_pylist()
+        reasons: list[Any] = self._reasons.of(source).to_pylist()
         for read, more in zip(some, reasons, strict=True):
             read.reasons.extend(r for r in more if not self._follows(r, read.bad_paths))
         bad = np.array([bool(read.reasons) for read in reads])

@@ -1,6 +1,6 @@
 """The SQL that types one relation of source rows, checks every rule and says why a row is refused.
 
-Two statements over a relation `hg_source`, whose rows are numbered by `_hg_row`:
+A statement over a relation `hg_source`, whose rows are numbered by `_hg_row`:
 
     select    the silver columns, `_hg_row`, and
               `_hg_refused`  some rule of severity error is broken
@@ -9,9 +9,8 @@ Two statements over a relation `hg_source`, whose rows are numbered by `_hg_row`
               `_hg_key`      hash of the key columns (only for keyed data): equal keys have equal hashes
               `_hg_content`  hash of the contract's columns; of the key for a row that deletes: two of them are alike
               `_hg_deletes`  the row deletes its key (only where the contract declares operations)
-    explain   `_hg_row` and `reasons`: every broken rule with its field and the text of the value
 
-Names of rules are made only for refused rows; that is why there are two.
+Which rules a row breaks is asked only of refused rows: `reasons` makes statements of the checks.
 """
 
 from __future__ import annotations
@@ -47,19 +46,23 @@ class SourceColumn:
 
 
 @dataclass(frozen=True, slots=True)
-class _Check:
+class Check:
+    """A rule that may refuse a row: whether the row breaks it and the text to show, as SQL over the typed relation."""
+
     rule: str
     field: str | None
-    predicate: str  # over the typed relation
-    value: str  # SQL text to show
+    predicate: str
+    value: str
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """The two statements, and what their bits mean."""
+    """The statement with its columns, what its bits mean, and what reasons are made of."""
 
     select: str
-    explain: str
+    columns: tuple[str, ...]
+    typed: str
+    checks: tuple[Check, ...]
     warnings: tuple[str, ...]
     drops: tuple[str, ...]
 
@@ -83,31 +86,36 @@ def build(
     proven: Collection[str] = (),
     relation: str = SOURCE,
 ) -> Judgement:
-    """The statements for these source columns (by field name). Rules in `proven` hold already for every row.
+    """The statement for these source columns (by field name). Rules in `proven` hold already for every row.
 
     `relation` is what stands behind FROM."""
     typed = _typed(dataset, columns, relation, versioned=versioned)
     checks, warnings = _checks(dataset, columns, proven)
-    extra = [f"({' OR '.join(c.predicate for c in checks) or 'false'}) AS {REFUSED}"]
+    extra = {REFUSED: f"({' OR '.join(c.predicate for c in checks) or 'false'})"}
     if warnings:
         if len(warnings) > MOST_WARNINGS:
             raise FixInputError(f"more than {MOST_WARNINGS} rules of severity warning", where=str(dataset.place or ""))
         bits = (f"CASE WHEN {c.predicate} THEN {1 << i}::UBIGINT ELSE 0::UBIGINT END" for i, c in enumerate(warnings))
-        extra.append(f"({' | '.join(bits)}) AS {WARNED}")
+        extra[WARNED] = f"({' | '.join(bits)})"
     if dataset.drops:
         cases = " ".join(f"WHEN {dropped(rule)} THEN {i + 1}" for i, rule in enumerate(dataset.drops))
-        extra.append(f"CAST(CASE {cases} ELSE 0 END AS INTEGER) AS {DROPPED}")
+        extra[DROPPED] = f"CAST(CASE {cases} ELSE 0 END AS INTEGER)"
     if key := key_columns(dataset, versioned=versioned):
-        extra.append(f"hash({_list(key)}) AS {KEY}")
+        extra[KEY] = f"hash({_list(key)})"
     content = content_hash(dataset)
     if dataset.operation and key:
-        extra.append(f"{deletes(dataset)} AS {DELETES}")
+        extra[DELETES] = deletes(dataset)
         content = f"CASE WHEN {deletes(dataset)} THEN hash({_list(key)}) ELSE {content} END"
-    extra.append(f"{content} AS {CONTENT}")
-    silver = [quote(f.name) for f in dataset.fields] + ([VERSION] if versioned else [])
-    select = f"SELECT {', '.join([*silver, ROW, *extra])} FROM ({typed})"
+    extra[CONTENT] = content
+    plain = [*(f.name for f in dataset.fields), *([VERSION] if versioned else []), ROW]
+    selected = [*(quote(name) for name in plain), *(f"{sql} AS {name}" for name, sql in extra.items())]
     return Judgement(
-        select, _explain(typed, checks), tuple(c.rule for c in warnings), tuple(rule.id for rule in dataset.drops)
+        f"SELECT {', '.join(selected)} FROM ({typed})",
+        (*plain, *extra),
+        typed,
+        tuple(checks),
+        tuple(c.rule for c in warnings),
+        tuple(rule.id for rule in dataset.drops),
     )
 
 
@@ -168,16 +176,16 @@ def _typed(dataset: Dataset, columns: Mapping[str, SourceColumn], relation: str,
 
 def _checks(
     dataset: Dataset, columns: Mapping[str, SourceColumn], proven: Collection[str]
-) -> tuple[list[_Check], list[_Check]]:
+) -> tuple[list[Check], list[Check]]:
     """The checks that refuse a row, and those that only warn."""
     may_be_bad = {name for name, one in columns.items() if one.column.bad != FALSE}
     named = {rule.field: rule.id for rule in dataset.rules if rule.check == "type"}
     errors = [
-        _Check(named.get(f.name, f"{f.name}.type"), f.name, _bad(f.name), _text(f.name))
+        Check(named.get(f.name, f"{f.name}.type"), f.name, _bad(f.name), _text(f.name))
         for f in dataset.fields
         if f.name in may_be_bad
     ]
-    warnings: list[_Check] = []
+    warnings: list[Check] = []
     for rule in dataset.rules:
         if rule.check == "type" or rule.id in proven:
             continue
@@ -186,7 +194,7 @@ def _checks(
             predicate = f"(NOT {_bad(top.name)} AND {predicate})"  # it is there: what is wrong is its type
         if spares_deletes(rule, dataset):
             predicate = f"(NOT {deletes(dataset)} AND {predicate})"
-        check = _Check(rule.id, rule.field, predicate, _value_text(dataset, rule.field))
+        check = Check(rule.id, rule.field, predicate, _value_text(dataset, rule.field))
         (warnings if rule.severity is Severity.WARNING else errors).append(check)
     return errors, warnings
 
@@ -205,14 +213,3 @@ def _value_text(dataset: Dataset, path: str | None) -> str:
     if of.kind in (Kind.OBJECT, Kind.ARRAY, Kind.MAP):
         return f"CAST(to_json({sql}) AS VARCHAR)"
     return f"CAST({sql} AS VARCHAR)"
-
-
-def _explain(typed: str, checks: Sequence[_Check]) -> str:
-    entries = [
-        f"CASE WHEN {c.predicate} THEN {{'rule': {literal(c.rule)}, 'field': CAST({literal(c.field)} AS VARCHAR), "
-        f"'value': left({c.value}, {LONGEST_VALUE})}} END"
-        for c in checks
-    ]
-    empty = "CAST([] AS STRUCT(rule VARCHAR, field VARCHAR, value VARCHAR)[])"
-    listed = f"list_filter([{', '.join(entries)}], lambda hg_r: hg_r IS NOT NULL)" if entries else empty
-    return f"SELECT {ROW}, {listed} AS reasons FROM ({typed})"

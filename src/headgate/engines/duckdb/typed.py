@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
 import duckdb
@@ -9,65 +10,133 @@ import numpy as np
 import pyarrow as pa
 
 from headgate.contract.model import Dataset, Field
+from headgate.contract.to_arrow import arrow_type
 from headgate.contract.to_sql import Column, column, literal, quote
-from headgate.engines.duckdb.arrays import fetch, pick
-from headgate.engines.duckdb.decoded import REFUSED_SCHEMA, Decoded, take_dropped, warned, without_marks
+from headgate.engines.duckdb.arrays import Query, fetch, pick
+from headgate.engines.duckdb.decoded import (
+    DROPPED_SCHEMA,
+    REFUSED_SCHEMA,
+    Decoded,
+    take_dropped,
+    warned,
+    without_marks,
+)
 from headgate.engines.duckdb.json_columns import columns_read
 from headgate.engines.duckdb.judgement import REFUSED, ROW, SOURCE, Judgement, SourceColumn, build
+from headgate.engines.duckdb.reasons import Reasons
 from headgate.errors import DefectError, FixInputError
 from headgate.ports.batch import INGESTED_AT, ODD, OFFSET, PARTITION, PREFIX, VERSION
 
+WAITING_BYTES = 32 * 2**20  # of refused rows that may wait for their reasons
+
 
 class TypedDecoder:
-    """Decodes typed pieces of one dataset; a statement per shape of source is made once."""
+    """Decodes typed pieces of one dataset; a statement per shape of source is made once.
+
+    Refused rows wait for their reasons until there are many.
+    """
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, dataset: Dataset) -> None:
         self.connection, self.dataset = connection, dataset
-        self._made: dict[tuple[str, bool], Judgement] = {}
+        self._made: dict[tuple[str, bool], RowJudge] = {}
+        self._waiting: dict[tuple[str, bool], list[pa.Table]] = {}
+        self._no_rows = pa.table({})
 
     def decode(self, table: pa.Table) -> Decoded:
-        """The rows of a bronze table, judged."""
+        """The rows of a bronze table, judged; the refused ones wait."""
         odd = ODD in table.column_names and table[ODD].null_count < table.num_rows
-        judgement = self._judgement(table, odd=odd)
-        numbered = table.append_column(ROW, pa.array(np.arange(table.num_rows, dtype=np.int64)))
-        return judge_table(self.connection, numbered, judgement, _typed_raw(table, odd=odd))
-
-    def _judgement(self, table: pa.Table, *, odd: bool) -> Judgement:
         shape = (str(table.schema), odd)
         if shape not in self._made:
-            columns = source_columns(self.connection, self.dataset, table.schema, odd=odd)
-            self._made[shape] = build(self.dataset, columns, versioned=VERSION in table.column_names)
-        return self._made[shape]
+            self._made[shape] = self._judge(table.schema, odd=odd)
+        decoded, refused = self._made[shape].judge(table)
+        self._no_rows = decoded.rows.slice(0, 0)
+        if refused.num_rows:
+            self._waiting.setdefault(shape, []).append(refused)
+            if sum(rows.nbytes for some in self._waiting.values() for rows in some) > WAITING_BYTES:
+                decoded.refused = self._explained()
+        return decoded
+
+    @property
+    def waiting(self) -> int:
+        """How many rows wait."""
+        return sum(rows.num_rows for some in self._waiting.values() for rows in some)
+
+    def careful_rest(self) -> Decoded:
+        """The rows that wait, with their reasons."""
+        return Decoded(self._no_rows, np.empty(0, bool), self._explained(), DROPPED_SCHEMA.empty_table(), Counter())
+
+    def _explained(self) -> pa.Table:
+        waiting, self._waiting = self._waiting, {}
+        return pa.concat_tables(self._made[shape].explain(pa.concat_tables(some)) for shape, some in waiting.items())
+
+    def _judge(self, schema: pa.Schema, *, odd: bool) -> RowJudge:
+        columns = source_columns(self.connection, self.dataset, schema, odd=odd)
+        judgement = build(self.dataset, columns, versioned=VERSION in schema.names)
+        return RowJudge(
+            self.connection, judgement, _typed_raw(schema, odd=odd), as_they_are(self.dataset, columns, schema)
+        )
 
 
-def judge_table(connection: duckdb.DuckDBPyConnection, table: pa.Table, judgement: Judgement, raw_sql: str) -> Decoded:
-    """Judge a relation of source columns. `raw_sql` gives a refused row's raw form as BLOB."""
-    connection.register(SOURCE, table)
-    judged = fetch(connection, judgement.select)
-    connection.unregister(SOURCE)
-    if judged.num_rows != table.num_rows or not judged[ROW].equals(table[ROW]):
-        raise DefectError("the engine lost the order of rows while typing them")
-    keep = ~judged[REFUSED].to_numpy()
-    refused = explain(connection, pick(table, ~keep), judgement, raw_sql)
-    dropped = take_dropped(judged, judgement, table, keep)
-    return Decoded(without_marks(judged, table), keep, refused, dropped, warned(judged, judgement, keep))
+class RowJudge:
+    """Judges relations of source columns of one shape."""
+
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, judgement: Judgement, raw_sql: str, passed: Mapping[str, str]
+    ) -> None:
+        """`raw_sql` gives a refused row's raw form as BLOB. `passed` are silver columns that are source columns as
+        they stand: they do not go through the engine."""
+        self._connection, self._judgement, self._passed = connection, judgement, passed
+        names = [name for name in judgement.columns if name not in passed]
+        marks = ", ".join(quote(name) for name in names)
+        self._select = Query(connection, f"SELECT {marks} FROM ({judgement.select})")
+        self._raw = Query(connection, f"SELECT {ROW}, {raw_sql} AS raw FROM {SOURCE}")
+        self._reasons = Reasons(connection, judgement)
+
+    def judge(self, table: pa.Table) -> tuple[Decoded, pa.Table]:
+        """The rows of a relation, and apart from them those that are refused, which have no reasons yet."""
+        judged = self._fetch(self._select, table)
+        keep = ~judged[REFUSED].to_numpy()
+        refused = table.slice(0, 0) if keep.all() else pick(table, ~keep)
+        dropped = take_dropped(judged, self._judgement, table, keep)
+        counted = warned(judged, self._judgement, keep)
+        for name, of in self._passed.items():
+            judged = judged.append_column(name, table[of])
+        return Decoded(without_marks(judged, table), keep, REFUSED_SCHEMA.empty_table(), dropped, counted), refused
+
+    def explain(self, refused: pa.Table) -> pa.Table:
+        """Refused rows whole, with every reason."""
+        if not refused.num_rows:
+            return REFUSED_SCHEMA.empty_table()
+        raw = self._fetch(self._raw, refused)["raw"]
+        reasons = self._reasons.of(_numbered(refused))
+        columns = [refused[PARTITION], refused[OFFSET], refused[INGESTED_AT], raw, pa.chunked_array([reasons])]
+        return pa.table(dict(zip(REFUSED_SCHEMA.names, columns, strict=True))).cast(REFUSED_SCHEMA)
+
+    def _fetch(self, query: Query, table: pa.Table) -> pa.Table:
+        """What a statement makes of each row."""
+        numbered = _numbered(table)
+        self._connection.register(SOURCE, numbered)
+        try:
+            found = query.fetch()
+        finally:
+            self._connection.unregister(SOURCE)
+        if found.num_rows != table.num_rows or not found[ROW].equals(numbered[ROW]):
+            raise DefectError("the engine lost the order of rows while typing them")
+        return found
 
 
-def explain(connection: duckdb.DuckDBPyConnection, table: pa.Table, judgement: Judgement, raw_sql: str) -> pa.Table:
-    """The refused rows whole, with every reason."""
-    if not table.num_rows:
-        return REFUSED_SCHEMA.empty_table()
-    connection.register(SOURCE, table)
-    coordinates = f"s.{PARTITION}, s.{OFFSET}, s.{INGESTED_AT}"
-    found = fetch(
-        connection,
-        f"SELECT {coordinates}, raw, reasons FROM (SELECT *, {raw_sql} AS raw FROM {SOURCE}) s "
-        f"JOIN ({judgement.explain}) e USING ({ROW}) ORDER BY {ROW}",
-    )
-    connection.unregister(SOURCE)
-    if found.num_rows != table.num_rows:
-        raise DefectError("refused rows were lost while explaining them")
-    return found.cast(REFUSED_SCHEMA)
+def _numbered(table: pa.Table) -> pa.Table:
+    return table.append_column(ROW, pa.array(np.arange(table.num_rows, dtype=np.int64)))
+
+
+def as_they_are(dataset: Dataset, columns: Mapping[str, SourceColumn], schema: pa.Schema) -> dict[str, str]:
+    """The contract's fields that are a source's column as it stands, with the name of that column."""
+    return {
+        field.name: field.source_name
+        for field in dataset.fields
+        if columns[field.name].column.value == quote(field.source_name)
+        and schema.field(field.source_name).type == arrow_type(field.type)
+    }
 
 
 def source_columns(
@@ -125,10 +194,10 @@ def transform_type(
     return of
 
 
-def _typed_raw(table: pa.Table, *, odd: bool) -> str:
+def _typed_raw(schema: pa.Schema, *, odd: bool) -> str:
     """SQL: the source's columns as JSON text. Decimals are texts, since a reader of JSON may round numbers."""
     members = []
-    for one in table.schema:
+    for one in schema:
         if one.name.startswith(PREFIX):
             continue
         exact = f"CAST({quote(one.name)} AS VARCHAR)" if _as_text(one.type) else quote(one.name)

@@ -24,6 +24,7 @@ from headgate.engines.duckdb.json_lines import JsonDecoder
 from headgate.engines.duckdb.judgement import CONTENT, DELETES, KEY, key_columns
 from headgate.engines.duckdb.output import TableWriter, Written
 from headgate.engines.duckdb.pieces import Piece, partition_counts, read_beside, read_piece, wanted_offsets
+from headgate.engines.duckdb.reasons import rows_by_rule
 from headgate.engines.duckdb.registered import RegisteredDecoder, is_registered
 from headgate.engines.duckdb.rewrite import hash_sum
 from headgate.engines.duckdb.typed import TypedDecoder
@@ -147,19 +148,20 @@ class Worker:
 
     def decode_rest(self, *, least: int = 1) -> PieceReport | None:
         """What waits for careful reading, if it is at least so many rows; called last after all pieces."""
-        if self._json_decoder is None or self._json_decoder.waiting < least:
+        decoder = self._typed or self._json_decoder  # of a job's rows all are typed, or none
+        if decoder is None or decoder.waiting < least:
             return None
         self._rests += 1
         pieces, self._seen = self._seen, []
         number = -self._rests * MOST_WORKERS - self.number
-        return self._take(number, self._judged(self._json_decoder.careful_rest), pieces)
+        return self._take(number, self._judged(decoder.careful_rest), pieces)
 
     def _take(self, number: int, decoded: Decoded, pieces: Sequence[Piece]) -> PieceReport:
         report = PieceReport(
             number,
             {},
             dict(partition_counts(decoded.refused)),
-            _reasons(decoded.refused),
+            rows_by_rule(decoded.refused["reasons"]),
             decoded.warnings,
             decoded.dropped,
         )
@@ -357,15 +359,6 @@ def with_validity(rows: pa.Table, order: str, closes: pa.Table | None) -> pa.Tab
         ends = compute.replace_with_mask(ends, pa.array(mask), whole(take(closes, np.argsort(at))[VALID_TO]))
     rows = rows.append_column(VALID_FROM, begins).append_column(VALID_TO, ends)
     return rows.append_column(IS_CURRENT, ends.is_null())
-
-
-def _reasons(refused: pa.Table) -> Counter[str]:
-    """Rows per broken rule; a rule broken twice in one row counts once."""
-    counted: Counter[str] = Counter()
-    all_reasons: list[Any] = refused["reasons"].to_pylist()
-    for reasons in all_reasons:
-        counted.update({reason["rule"] for reason in reasons})
-    return counted
 
 
 def merged(counters: Sequence[Counter[str]]) -> Counter[str]:
