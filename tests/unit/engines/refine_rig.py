@@ -74,8 +74,8 @@ class Rig:
         for layer in (*self.files, "bronze"):
             os.makedirs(f"{self.folder}/{layer}", exist_ok=True)
 
-    def land(self, rows: pa.Table, partition: str = "p", row_group_size: int = 1000) -> Span:
-        """Append rows (without coordinates) to bronze as one file."""
+    def land(self, rows: pa.Table, partition: str = "p", row_group_size: int = 1000, **written: Any) -> Span:
+        """Append rows (without coordinates) to bronze as one file, `written` so."""
         start = self.offsets.get(partition, 0)
         count = rows.num_rows
         self.offsets[partition] = start + count
@@ -88,7 +88,7 @@ class Rig:
             }
         )
         path = f"{self.folder}/bronze/{len(self.bronze)}.parquet"
-        pq.write_table(whole, path, row_group_size=row_group_size)
+        pq.write_table(whole, path, row_group_size=row_group_size, **written)
         self.bronze.append(info(path, len(self.bronze) + 1))
         self.bronze_schema = whole.schema
         return Span(partition, start, start + count)

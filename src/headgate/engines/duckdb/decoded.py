@@ -91,7 +91,7 @@ def take_dropped(judged: pa.Table, judgement: Judgement, coordinates: pa.Table, 
     some = take(coordinates.select([PARTITION, OFFSET]), at)
     return pa.table(
         {
-            PARTITION: some[PARTITION],
+            PARTITION: some[PARTITION].cast(pa.string()),
             OFFSET: some[OFFSET],
             "rule": pa.array([judgement.drops[n - 1] for n in rule[at].tolist()], pa.string()),
         },

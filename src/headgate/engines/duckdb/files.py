@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,11 +22,11 @@ _OWN_ID = "__duckdb_field_id"
 
 
 @contextmanager
-def open_parquet(path: str) -> Iterator[pq.ParquetFile]:
-    """The Parquet file at a local path or URL, closed on leaving."""
+def open_parquet(path: str, dictionaries: Sequence[str] = ()) -> Iterator[pq.ParquetFile]:
+    """The Parquet file at a local path or URL, closed on leaving. Some columns may be read as dictionaries."""
     filesystem, inner = locate(path)
     source = inner if filesystem is None else filesystem.open_input_file(inner)
-    with pq.ParquetFile(source, memory_map=filesystem is None) as file:
+    with pq.ParquetFile(source, memory_map=filesystem is None, read_dictionary=list(dictionaries)) as file:
         yield file
 
 

@@ -30,6 +30,7 @@ import pyarrow as pa
 
 from headgate.contract.to_arrow import VALID_TO
 from headgate.engines.duckdb.arrays import compute, pick, take, whole
+from headgate.engines.duckdb.dictionaries import together
 from headgate.engines.duckdb.judgement import CONTENT, KEY
 
 PART_ROWS = 1_048_576
@@ -246,7 +247,7 @@ class IndexWriter:
     def _flush(self) -> None:
         if not self._rows:
             return
-        rows = pa.concat_tables(self._waiting, promote_options="none")
+        rows = together(self._waiting)
         self._waiting, self._rows = [], 0
         # Equal hashes in any order: a stable sort costs several times as much.
         self._write(take(rows, np.argsort(rows[KEY].to_numpy())))

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from headgate.engines.duckdb.arrays import Array, compute, leaves, take, whole
+from headgate.engines.duckdb.dictionaries import as_in, fitted, plain_of, together, with_dictionaries
 from headgate.engines.duckdb.files import file_schema, locate
 from headgate.engines.duckdb.judgement import CONTENT, KEY
 from headgate.engines.duckdb.key_index import IndexLayout, IndexWriter
@@ -96,11 +97,11 @@ class TableWriter:
     def _shaped(self, table: pa.Table) -> pa.Table:
         columns = []
         for one in self.schema:
-            column = table[one.name].cast(one.type)
+            column = fitted(table[one.name], one.type)
             if not one.nullable and column.null_count:
                 raise DefectError(f"{one.name} is required and has {column.null_count} rows without a value")
             columns.append(column)
-        shaped = pa.Table.from_arrays(columns, schema=self.schema)
+        shaped = pa.Table.from_arrays(columns, schema=with_dictionaries(self.schema, columns))
         for name in self._names[len(columns) :]:
             shaped = shaped.append_column(name, table[name])
         return shaped
@@ -108,12 +109,13 @@ class TableWriter:
     def _flush(self, part: _Part) -> None:
         if not part.rows:
             return
-        rows = pa.concat_tables(part.waiting)
+        rows = together(part.waiting)
         part.waiting, part.rows, part.size_bytes = [], 0, 0
         rows = sort_rows(rows, self.output.sort)
         if part.file is None:
             repeats = self._repeats.of(rows.select(self.schema.names))
-            part.file = DataFile(self.output.folder, self.schema, repeats, self.index)
+            schema = pa.schema([rows.schema.field(name) for name in self.schema.names])
+            part.file = DataFile(self.output.folder, schema, repeats, self.index)
         part.file.write(rows)
         if part.file.size_bytes >= BYTES_PER_FILE:
             self._finish(part)
@@ -164,7 +166,8 @@ class DataFile:
 
     def write(self, rows: pa.Table) -> None:
         """Append one row group."""
-        self._writer.write_table(rows.select(self._schema.names), row_group_size=max(rows.num_rows, 1))
+        group = as_in(rows, self._schema)
+        self._writer.write_table(group, row_group_size=max(rows.num_rows, 1))
         if self._index is not None:
             self._index.add(rows, self.rows)
         self.rows += rows.num_rows
@@ -215,6 +218,7 @@ def _repeating(sample: pa.Table) -> Any:
 
 
 def _repeats(leaf: Array) -> bool:
+    leaf = leaf.cast(plain_of(leaf.type))
     if pa.types.is_boolean(leaf.type) or not len(leaf):
         return False
     return int(compute.count_distinct(leaf).as_py()) * 4 <= len(leaf)

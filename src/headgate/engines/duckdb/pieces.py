@@ -11,8 +11,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from headgate.engines.duckdb.arrays import compute, pick
+from headgate.engines.duckdb.dictionaries import fitted, kept_as_dictionary
 from headgate.engines.duckdb.files import open_parquet, plain_type
-from headgate.ports.batch import FILE, HEADER, HEADERS, KEY, LINE, OFFSET, PARTITION, RAW, TIMESTAMP, TIMESTAMP_KIND
+from headgate.ports.batch import (
+    FILE,
+    HEADER,
+    HEADERS,
+    KEY,
+    LINE,
+    OFFSET,
+    PARTITION,
+    RAW,
+    TIMESTAMP,
+    TIMESTAMP_KIND,
+    VERSION,
+)
 from headgate.ports.engine import RefineJob, Span
 
 PIECE_BYTES = 32 * 2**20
@@ -22,7 +35,8 @@ RAW_ROWS = 4096  # of JSON lines read at a time: one large array would be moved 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Row groups of one bronze file. `whole` says that every row belongs to the job."""
+    """Row groups of one bronze file. `whole` says that every row belongs to the job; `repeating` names columns of text
+    that are read as dictionaries."""
 
     number: int
     path: str
@@ -30,6 +44,7 @@ class Piece:
     rows: int
     size_bytes: int
     whole: bool
+    repeating: tuple[str, ...] = ()
 
 
 def wanted_offsets(only: pa.Table | None) -> dict[str, np.ndarray] | None:
@@ -50,36 +65,37 @@ def plan_pieces(job: RefineJob) -> list[Piece]:
     pieces: list[Piece] = []
     for info in job.bronze:
         with open_parquet(info.path) as file:
-            metadata = file.metadata
-            raw = RAW in metadata.schema.to_arrow_schema().names
-            _cut(pieces, info.path, metadata, job.spans, wanted, PIECE_ROWS if not raw else 2**62)
+            raw = RAW in file.schema_arrow.names
+            _cut(pieces, info.path, file, job, wanted, PIECE_ROWS if not raw else 2**62)
     return pieces
 
 
 def _cut(
     pieces: list[Piece],
     path: str,
-    metadata: pq.FileMetaData,
-    spans: Sequence[Span],
+    file: pq.ParquetFile,
+    job: RefineJob,
     wanted: dict[str, np.ndarray] | None,
     most_rows: int,
 ) -> None:
+    metadata = file.metadata
     columns = {metadata.schema.column(i).path: i for i in range(metadata.num_columns)}
+    texts = {name: columns[name] for name in _texts(file.schema_arrow, job)}
     groups: list[int] = []
     rows = size = 0
-    whole = True
+    whole, repeating = True, set(texts)
 
     def close() -> None:
-        nonlocal groups, rows, size, whole
+        nonlocal groups, rows, size, whole, repeating
         if groups:
-            pieces.append(Piece(len(pieces), path, tuple(groups), rows, size, whole))
-        groups, rows, size, whole = [], 0, 0, True
+            pieces.append(Piece(len(pieces), path, tuple(groups), rows, size, whole, tuple(sorted(repeating))))
+        groups, rows, size, whole, repeating = [], 0, 0, True, set(texts)
 
     for number in range(metadata.num_row_groups):
         group = metadata.row_group(number)
         partition = _bounds(group.column(columns[PARTITION]))
         offset = _bounds(group.column(columns[OFFSET]))
-        touched, inside = _relation(partition, offset, spans, wanted)
+        touched, inside = _relation(partition, offset, job.spans, wanted)
         if not touched or not group.num_rows:
             continue
         if groups and (rows + group.num_rows > most_rows or size + group.total_byte_size > PIECE_BYTES):
@@ -88,7 +104,17 @@ def _cut(
         rows += group.num_rows
         size += group.total_byte_size
         whole = whole and inside
+        repeating &= kept_as_dictionary(group, texts)
     close()
+
+
+def _texts(schema: pa.Schema, job: RefineJob) -> list[str]:
+    """The columns of typed rows that may be read as dictionaries: texts by which nothing is decided."""
+    if RAW in schema.names:
+        return []
+    deciding = {*job.dataset.key, *job.dataset.order, *(name for name, _ in job.outputs["silver"].partition)}
+    plain = {field.source_name for field in job.dataset.fields if field.name in deciding} | {VERSION}
+    return [one.name for one in schema if pa.types.is_string(one.type) and one.name not in plain]
 
 
 def _bounds(column: Any) -> tuple[Any, Any] | None:
@@ -128,7 +154,7 @@ def read_piece(piece: Piece, job: RefineJob, wanted: dict[str, np.ndarray] | Non
 
     A column that an older file does not have is NULL.
     """
-    with open_parquet(piece.path) as file:
+    with open_parquet(piece.path, piece.repeating) as file:
         unread = [LINE, KEY, HEADERS, TIMESTAMP, TIMESTAMP_KIND]
         if HEADER not in job.bronze_schema.names:
             unread.append(FILE)  # a CSV file's name tells its delimiter
@@ -141,11 +167,11 @@ def read_piece(piece: Piece, job: RefineJob, wanted: dict[str, np.ndarray] | Non
         else:
             table = file.read_row_groups(groups, columns=columns, use_threads=False)
     types: list[Any] = [plain_type(f.type) for f in schema]
-    fitted = [
-        table[name].cast(of) if name in there else pa.nulls(table.num_rows, of)
+    arrays = [
+        fitted(table[name], of) if name in there else pa.nulls(table.num_rows, of)
         for name, of in zip(schema.names, types, strict=True)
     ]
-    table = pa.Table.from_arrays(fitted, names=schema.names)
+    table = pa.Table.from_arrays(arrays, names=schema.names).unify_dictionaries()
     if piece.whole:
         return table
     return pick(table, _inside(table, job.spans, wanted))

@@ -21,6 +21,7 @@ from headgate.engines.duckdb.decoded import (
     warned,
     without_marks,
 )
+from headgate.engines.duckdb.dictionaries import plain, plain_of
 from headgate.engines.duckdb.json_columns import columns_read
 from headgate.engines.duckdb.judgement import REFUSED, ROW, SOURCE, Judgement, SourceColumn, build
 from headgate.engines.duckdb.reasons import Reasons
@@ -45,13 +46,14 @@ class TypedDecoder:
     def decode(self, table: pa.Table) -> Decoded:
         """The rows of a bronze table, judged; the refused ones wait."""
         odd = ODD in table.column_names and table[ODD].null_count < table.num_rows
-        shape = (str(table.schema), odd)
+        schema = pa.schema([(one.name, plain_of(one.type)) for one in table.schema])
+        shape = (str(schema), odd)
         if shape not in self._made:
-            self._made[shape] = self._judge(table.schema, odd=odd)
+            self._made[shape] = self._judge(schema, odd=odd)
         decoded, refused = self._made[shape].judge(table)
         self._no_rows = decoded.rows.slice(0, 0)
         if refused.num_rows:
-            self._waiting.setdefault(shape, []).append(refused)
+            self._waiting.setdefault(shape, []).append(plain(refused))
             if sum(rows.nbytes for some in self._waiting.values() for rows in some) > WAITING_BYTES:
                 decoded.refused = self._explained()
         return decoded
@@ -135,7 +137,7 @@ def as_they_are(dataset: Dataset, columns: Mapping[str, SourceColumn], schema: p
         field.name: field.source_name
         for field in dataset.fields
         if columns[field.name].column.value == quote(field.source_name)
-        and schema.field(field.source_name).type == arrow_type(field.type)
+        and plain_of(schema.field(field.source_name).type) == arrow_type(field.type)
     }
 
 

@@ -19,6 +19,7 @@ from headgate.engines.duckdb.arrays import Array, compute, distinct, pick, take,
 from headgate.engines.duckdb.connection import Settings, connect
 from headgate.engines.duckdb.csv_lines import CsvDecoder
 from headgate.engines.duckdb.decoded import Decoded, joined, no_records
+from headgate.engines.duckdb.dictionaries import plain
 from headgate.engines.duckdb.history import index_layout, wanted_columns
 from headgate.engines.duckdb.json_lines import JsonDecoder
 from headgate.engines.duckdb.judgement import CONTENT, DELETES, KEY, key_columns
@@ -185,7 +186,7 @@ class Worker:
             if not keep.all():
                 at = at[keep[at]]
             some = rows if len(at) == rows.num_rows else take(rows, at)
-            some = some.append_column(PIECE, pa.array(np.full(len(at), number, np.int32)))
+            some = plain(some).append_column(PIECE, pa.array(np.full(len(at), number, np.int32)))
             found.append(some.append_column(AT, pa.array(at)))
         return pa.concat_tables(found) if found else pa.table({})
 
