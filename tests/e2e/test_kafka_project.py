@@ -6,6 +6,8 @@ import signal
 import pytest
 
 from e2e.command import good, headgate
+from headgate import Project
+from headgate.sources.kafka import KafkaSource
 from rigs.events import CONTRACT
 from rigs.going import Going
 from rigs.kafka import until
@@ -37,6 +39,21 @@ def balanced(project):
 
 def event(number, text="x"):
     return json.dumps({"id": number, "text": text, "amount": 1.5}).encode()
+
+
+def test_a_run_begins_to_read_where_bronze_stands_while_the_lake_is_loaded(broker, made, monkeypatch):
+    begun = []
+    monkeypatch.setattr(KafkaSource, "begin", lambda _, after: begun.append(dict(after.tokens)))
+    topic = broker.topic(2)
+    project = made(topic)
+    ends = []
+    for _ in range(2):
+        broker.produce(topic, [event(1)], 0)
+        with Project.open(project) as opened:
+            record = opened.run("bronze.events")
+        ends.append(record.datasets[0].end)
+    assert begun == [{}, ends[0]]
+    assert all(ends)
 
 
 def test_good_messages_become_silver_and_keys_and_headers_can_be_queried(broker, made):

@@ -176,6 +176,39 @@ def test_a_read_ends_when_its_source_is_closed_beside_it(broker, way):
     assert not thread.is_alive()
 
 
+def test_a_read_that_began_before_gives_the_same_rows_and_one_from_elsewhere_is_not_mistaken_for_it(broker, way):
+    topic = broker.topic(1)
+    broker.produce(topic, [b"%d" % n for n in range(50)], 0)
+    plain = source(broker, topic, batch_bytes=100)
+    expected = list(plain.read(Position.start()))
+    middle = expected[2].end
+    plain.close()
+    for begun, after, left in [
+        (Position.start(), Position.start(), expected),
+        (middle, middle, expected[3:]),
+        (Position.start(), middle, expected[3:]),
+    ]:
+        one = source(broker, topic, batch_bytes=100)
+        one.begin(begun)
+        batches = list(one.read(after))
+        assert pa.Table.from_batches([b.rows for b in batches]) == pa.Table.from_batches([b.rows for b in left])
+        assert (batches[0].start, batches[-1].end) == (after, expected[-1].end)
+        one.close()
+
+
+def test_a_read_that_began_raises_only_where_it_is_asked_for_and_ends_with_its_source(broker, way):
+    one = source(broker, "there-is-none")
+    one.begin(Position.start())
+    with pytest.raises(FixInputError):
+        next(one.read(Position.start()))
+    one.close()
+    gone = kafka.connect(DATASET, Server("bus", "kafka", {"host": "127.0.0.1:1", "topic": "x"}), {"wait_s": 3600})
+    gone.begin(Position.start())
+    ahead = gone._ahead
+    gone.close()
+    assert not ahead._thread.is_alive()
+
+
 def test_headers_with_a_name_that_is_no_text_are_told_as_such():
     """A producer of Python cannot send one."""
 

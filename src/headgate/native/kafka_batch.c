@@ -238,9 +238,9 @@ static int add_message(Consumer *self, const rd_kafka_message_t *message) {
     int kind = 0, failed;
     int64_t stamp = rd.message_timestamp(message, &kind);
     int8_t small = (int8_t)kind;
-    if ((failed = add_headers(self, message))) return failed;
-    if ((failed = column_add(&self->values, message->payload, message->len))) return failed;
     if ((failed = column_add(&self->keys, message->key, message->key_len))) return failed;
+    if ((failed = column_add(&self->values, message->payload, message->len))) return failed;
+    if ((failed = add_headers(self, message))) return failed; /* behind the value: its copying has brought them near */
     if (run_add(&self->partitions, &message->partition, 4) || run_add(&self->offsets, &message->offset, 8)) return -1;
     if (run_add(&self->kinds, &small, 1) || run_add(&self->stamps, &stamp, 8)) return -1;
     self->bytes += 8 + (message->payload ? message->len : 0) + 8 + (message->key ? message->key_len : 0);
@@ -299,6 +299,18 @@ static size_t refill(Consumer *self, int wait_ms) {
     return self->until;
 }
 
+/* Another core wrote the messages: ask for those that come soon, so that they are near by then. */
+static inline void expect(const Consumer *self) {
+    enum { SOON = 3, LATER = 6, LINE = 64, LINES = 4 };
+    if (self->at + LATER < self->until)
+        for (int i = 0; i < LINES; i++) __builtin_prefetch((char *)self->came[self->at + LATER] + LINE * i);
+    if (self->at + SOON >= self->until) return;
+    const rd_kafka_message_t *message = self->came[self->at + SOON];
+    if (message->key != NULL) __builtin_prefetch(message->key);
+    for (size_t i = 0; message->payload != NULL && i < message->len && i < LINE * LINES; i += LINE)
+        __builtin_prefetch((char *)message->payload + i);
+}
+
 /* Messages up to the limit; ends early when none came for `wait_ms`, an error did (they are kept in `errors`), every
  * partition is at its stop, or `hold_s` are over. Without the GIL, with the lock. */
 static int gather(Consumer *self, const Bounds *bounds, size_t limit, int wait_ms, double hold_s,
@@ -310,6 +322,7 @@ static int gather(Consumer *self, const Bounds *bounds, size_t limit, int wait_m
             if (refill(self, wait_ms) == 0) break;
         }
         while (self->at < self->until && self->bytes < limit) {
+            expect(self);
             rd_kafka_message_t *message = self->came[self->at++];
             if (message->err) {
                 errors[(*wrong)++] = message; /* at most as many as `came` has */

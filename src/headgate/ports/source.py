@@ -55,6 +55,16 @@ class Peeks(Protocol):
 
 
 @runtime_checkable
+class Begins(Protocol):
+    """A source that can fetch rows while its caller still gets ready for them."""
+
+    def begin(self, after: Position) -> None:
+        """`read(after)` is likely to be asked for in a moment: its first rows may be fetched until then, no more than
+        memory should hold. Raises nothing, which is left to that read; another read, or `close`, forgets them.
+        """
+
+
+@runtime_checkable
 class Follows(Protocol):
     """A source that can wait for what comes next. Others are asked again and again by a run that goes on."""
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from headgate.contract.model import Dataset
 from headgate.errors import HeadgateError
+from headgate.ports.batch import Position
 from headgate.ports.source import Peeks
 from headgate.runtime.outlets import Outlet, nothing_served, outlets
 from headgate.runtime.record import DatasetRecord, RunRecord
@@ -48,6 +50,17 @@ def nothing_to_do(project: Workspace, chosen: Collection[str], record: RunRecord
     record.datasets, record.models_kept = records, kept
     record.served = [nothing_served(one) | {"seconds": 0.0} for one in served]
     return True
+
+
+def noted_position(project: Workspace, dataset: Dataset) -> Position | None:
+    """Where bronze stands by the catalog's notes; None when only the table itself can tell."""
+    from headgate.stores.iceberg import peek
+
+    bronze = f"bronze.{dataset.name}"
+    with suppress(HeadgateError):
+        seen = peek(lake_settings(project.settings, project.folder, project.env))
+        return seen.position(bronze, dataset.name) if bronze in seen.tables else Position.start()
+    return None
 
 
 def _dataset_is_current(project: Workspace, seen: Peek, dataset: Dataset, layers: Collection[str]) -> bool:

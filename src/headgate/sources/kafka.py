@@ -12,7 +12,7 @@ position. A worker that reads on without knowing is refused by the table.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -21,6 +21,7 @@ from headgate.clients.kafka import Address, module
 from headgate.contract.model import Dataset, Server
 from headgate.formats.registered import require
 from headgate.ports.batch import Batch, Position
+from headgate.sources.kafka_ahead import Ahead
 from headgate.sources.kafka_group import Member, client, tell
 from headgate.sources.kafka_position import Token, position_of, tokens_of
 from headgate.sources.kafka_reader import Reader
@@ -46,6 +47,7 @@ class KafkaSource:
         self._settings = settings
         self._topic = Topic(address, settings)
         self._reader: Reader | None = None
+        self._ahead: Ahead | None = None
         self._member: Member | None = None
         self._teller: Any = None
 
@@ -59,6 +61,23 @@ class KafkaSource:
         Raises SourceChanged for another cluster or topic, PositionLost for messages that are gone, FixInputError for
         a topic that is not there or no right to it, SourceUnavailable when no broker answers for `wait_s`.
         """
+        if self._ahead is not None and self._ahead.after == after:
+            ahead, self._ahead = self._ahead, None
+            return ahead.batches()
+        self._forget_ahead()
+        return self._read_all(after)
+
+    def begin(self, after: Position) -> None:
+        """See the port (`Begins`)."""
+        self._forget_ahead()
+        self._ahead = Ahead(after, self._read_all(after))
+
+    def _forget_ahead(self) -> None:
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            ahead.stop()
+
+    def _read_all(self, after: Position) -> Generator[Batch]:
         facts = self._topic.facts()
         tokens, ranges = self._tokens(after, facts, range(facts.partitions))
         until = {number: there.stable for number, there in ranges.items()}
@@ -131,13 +150,14 @@ class KafkaSource:
 
     def close(self) -> None:
         """Leaves the group and ends the clients; a running read ends with SourceUnavailable."""
+        self._topic.close()
         reader, self._reader = self._reader, None
         member, self._member = self._member, None
         teller, self._teller = self._teller, None
         for one in (reader, member, teller):
             if one is not None:
                 one.close()
-        self._topic.close()
+        self._forget_ahead()
 
     def _read(
         self, facts: Facts, after: Position, tokens: Mapping[int, Token], until: Mapping[int, int] | None

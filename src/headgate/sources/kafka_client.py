@@ -22,6 +22,7 @@ from headgate.sources.kafka_topic import Topic
 
 MESSAGES = 500  # of objects, per call to the client: measured best
 QUEUE_BYTES = 1 << 24  # that the client holds ready: a quarter of its default, so that a backlog takes no more memory
+FETCH_BYTES = 1 << 21  # in one answer of a broker: what was received is looked at while it is in the processor's cache
 LARGEST_BATCH = 1 << 27  # with one message more, of any size, columns stay within the 2 GiB that they have room for
 SETTINGS = {
     "enable.auto.commit": False,
@@ -29,7 +30,7 @@ SETTINGS = {
     "enable.partition.eof": True,
     "auto.offset.reset": "error",
     "queued.max.messages.kbytes": QUEUE_BYTES >> 10,  # of all partitions together
-    "fetch.max.bytes": QUEUE_BYTES,  # a message that is larger comes alone
+    "fetch.max.bytes": FETCH_BYTES,  # a message that is larger comes alone
     "fetch.queue.backoff.ms": 10,  # its 1 s would be waited for whenever the queue was full for a moment
     "receive.message.max.bytes": 2_000_000_000,  # messages of any size that the broker takes
     "reconnect.backoff.max.ms": 2000,

@@ -57,6 +57,7 @@ class Topic:
         self._admin: Any = None
         self._refusal: Any = None
         self._said = 0.0
+        self._ended = False
         self._known_topic = self._known_cluster = ""
 
     def facts(self, wait_s: float | None = None) -> Facts:
@@ -141,7 +142,8 @@ class Topic:
                 )
 
     def close(self) -> None:
-        """Ends the client."""
+        """Ends the client; a question under way has no answer."""
+        self._ended = True
         self._admin = None
 
     def _offsets(self, partitions: Sequence[int], spec: Any, isolation: Any) -> dict[int, int]:
@@ -169,7 +171,7 @@ class Topic:
                     raise error from cause
                 self._refused()
                 left = begun + wait - time.monotonic()
-                if left <= 0:
+                if left <= 0 or self._ended:
                     raise self.unavailable(wait) from cause
                 self._say(left)
                 time.sleep(min(pause, left))
@@ -183,7 +185,7 @@ class Topic:
                 return future.result(_LISTEN_S)
             except TimeoutError:
                 self._refused()
-                if time.monotonic() > end:
+                if time.monotonic() > end or self._ended:
                     raise
 
     def unavailable(self, wait_s: float) -> SourceUnavailable:

@@ -8,6 +8,7 @@ from math import inf
 from time import monotonic
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from headgate import crash
@@ -260,12 +261,9 @@ class _Group:
                 return
 
     def _note_offsets(self, rows: pa.RecordBatch) -> None:
-        names: list[Any] = rows.column(PARTITION).unique().to_pylist()
-        if len(names) == 1:  # as most sources give them: grouping costs several times as much
-            following = int(rows.column(OFFSET).to_numpy().max()) + 1
-            self.offsets[names[0]] = max(following, self.offsets.get(names[0], 0))
-            return
-        table = pa.table({PARTITION: rows.column(PARTITION), OFFSET: rows.column(OFFSET)})
-        for row in table.group_by(PARTITION).aggregate([(OFFSET, "max")]).to_pylist():
-            partition, following = row[PARTITION], row[f"{OFFSET}_max"] + 1
-            self.offsets[partition] = max(following, self.offsets.get(partition, 0))
+        partitions: Any = rows.column(PARTITION).dictionary_encode()
+        names: list[str] = partitions.dictionary.to_pylist()
+        last = np.full(len(names), np.iinfo(np.int64).min)
+        np.maximum.at(last, partitions.indices.to_numpy(), rows.column(OFFSET).to_numpy())
+        for partition, offset in zip(names, last.tolist(), strict=True):
+            self.offsets[partition] = max(offset + 1, self.offsets.get(partition, 0))
