@@ -12,8 +12,7 @@ import pyarrow as pa
 from headgate.contract.model import Dataset
 from headgate.engines.duckdb.arrays import pick, take, whole
 from headgate.engines.duckdb.decoded import Decoded, joined, no_records
-from headgate.engines.duckdb.judgement import build
-from headgate.engines.duckdb.typed import RowJudge, as_they_are, source_columns
+from headgate.engines.duckdb.typed import RowJudge, source_columns
 from headgate.formats.csv_records import DELIMITERS, Dialect, parse
 from headgate.ports.batch import FILE, HEADER, INGESTED_AT, OFFSET, PARTITION, RAW
 
@@ -74,7 +73,5 @@ class CsvDecoder:
     def _judge(self, schema: pa.Schema, names: tuple[str, ...]) -> RowJudge:
         if names not in self._made:
             columns = source_columns(self.connection, self.dataset, schema, odd=False)
-            judgement = build(self.dataset, columns, versioned=False)
-            passed = as_they_are(self.dataset, columns, schema)
-            self._made[names] = RowJudge(self.connection, judgement, RAW, passed)
+            self._made[names] = RowJudge(self.connection, self.dataset, columns, schema, RAW)
         return self._made[names]

@@ -31,6 +31,7 @@ import pyarrow as pa
 from headgate.contract.to_arrow import VALID_TO
 from headgate.engines.duckdb.arrays import compute, pick, take, whole
 from headgate.engines.duckdb.dictionaries import together
+from headgate.engines.duckdb.hashes import order_of
 from headgate.engines.duckdb.judgement import CONTENT, KEY
 
 PART_ROWS = 1_048_576
@@ -249,8 +250,7 @@ class IndexWriter:
             return
         rows = together(self._waiting)
         self._waiting, self._rows = [], 0
-        # Equal hashes in any order: a stable sort costs several times as much.
-        self._write(take(rows, np.argsort(rows[KEY].to_numpy())))
+        self._write(take(rows, order_of(rows[KEY].to_numpy())))
 
     def _write(self, rows: pa.Table) -> None:
         columns = []

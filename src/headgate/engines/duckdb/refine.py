@@ -20,6 +20,7 @@ import pyarrow as pa
 from headgate.engines.duckdb.arrays import Array, compute, distinct, take, whole, without_repeats
 from headgate.engines.duckdb.connection import Settings
 from headgate.engines.duckdb.files import open_parquet
+from headgate.engines.duckdb.hashes import in_order
 from headgate.engines.duckdb.history import FILE_NUMBER, Indexes, Silver, forget_others, index_layout, last_positions
 from headgate.engines.duckdb.idle import Idle
 from headgate.engines.duckdb.judgement import CONTENT, KEY
@@ -78,7 +79,7 @@ def _decide(job: RefineJob, reports: Sequence[PieceReport], pool: Pool, silver: 
     hashes = [r.hashes for r in reports if r.hashes is not None and len(r.hashes)]
     if not hashes:
         return None
-    ordered = np.sort(np.concatenate(hashes))
+    ordered = in_order(np.concatenate(hashes))
     deleted = [r.deleted for r in reports if r.deleted is not None]
     suspects = distinct(np.concatenate([repeated(ordered), *deleted]))
     if not len(suspects) and not silver.files:

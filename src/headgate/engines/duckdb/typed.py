@@ -23,7 +23,7 @@ from headgate.engines.duckdb.decoded import (
 )
 from headgate.engines.duckdb.dictionaries import plain, plain_of
 from headgate.engines.duckdb.json_columns import columns_read
-from headgate.engines.duckdb.judgement import REFUSED, ROW, SOURCE, Judgement, SourceColumn, build
+from headgate.engines.duckdb.judgement import REFUSED, ROW, SOURCE, Judgement, SourceColumn, build, provable_rules
 from headgate.engines.duckdb.reasons import Reasons
 from headgate.errors import DefectError, FixInputError
 from headgate.ports.batch import INGESTED_AT, ODD, OFFSET, PARTITION, PREFIX, VERSION
@@ -73,30 +73,46 @@ class TypedDecoder:
 
     def _judge(self, schema: pa.Schema, *, odd: bool) -> RowJudge:
         columns = source_columns(self.connection, self.dataset, schema, odd=odd)
-        judgement = build(self.dataset, columns, versioned=VERSION in schema.names)
-        return RowJudge(
-            self.connection, judgement, _typed_raw(schema, odd=odd), as_they_are(self.dataset, columns, schema)
-        )
+        raw, versioned = _typed_raw(schema, odd=odd), VERSION in schema.names
+        return RowJudge(self.connection, self.dataset, columns, schema, raw, versioned=versioned)
 
 
 class RowJudge:
     """Judges relations of source columns of one shape."""
 
     def __init__(
-        self, connection: duckdb.DuckDBPyConnection, judgement: Judgement, raw_sql: str, passed: Mapping[str, str]
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        dataset: Dataset,
+        columns: Mapping[str, SourceColumn],
+        schema: pa.Schema,
+        raw_sql: str,
+        *,
+        versioned: bool = False,
     ) -> None:
-        """`raw_sql` gives a refused row's raw form as BLOB. `passed` are silver columns that are source columns as
-        they stand: they do not go through the engine."""
-        self._connection, self._judgement, self._passed = connection, judgement, passed
-        names = [name for name in judgement.columns if name not in passed]
-        marks = ", ".join(quote(name) for name in names)
-        self._select = Query(connection, f"SELECT {marks} FROM ({judgement.select})")
+        """`columns` are what the contract's fields are in a relation of this schema; `raw_sql` gives a refused row's
+        raw form as BLOB."""
+        self._connection = connection
+        # Silver columns that are source columns as they stand do not go through the engine, and Arrow has counted
+        # where values are missing.
+        self._passed = as_they_are(dataset, columns, schema)
+        needed = [(name, rule) for name in self._passed for rule in provable_rules(dataset).get(name, ())]
+        needed = [(name, rule) for name, rule in needed if rule.check == "required"]
+        self._needed = sorted({self._passed[name] for name, _ in needed})
+        self._judgement = build(dataset, columns, versioned=versioned)
+        there = build(dataset, columns, versioned=versioned, proven={rule.id for _, rule in needed})
+        self._any, self._there = (self._statement(one) for one in (self._judgement, there))
         self._raw = Query(connection, f"SELECT {ROW}, {raw_sql} AS raw FROM {SOURCE}")
-        self._reasons = Reasons(connection, judgement)
+        self._reasons = Reasons(connection, self._judgement)
+
+    def _statement(self, judgement: Judgement) -> Query:
+        marks = ", ".join(quote(name) for name in judgement.columns if name not in self._passed)
+        return Query(self._connection, f"SELECT {marks} FROM ({judgement.select})")
 
     def judge(self, table: pa.Table) -> tuple[Decoded, pa.Table]:
         """The rows of a relation, and apart from them those that are refused, which have no reasons yet."""
-        judged = self._fetch(self._select, table)
+        missing = any(table[name].null_count for name in self._needed)
+        judged = self._fetch(self._any if missing else self._there, table)
         keep = ~judged[REFUSED].to_numpy()
         refused = table.slice(0, 0) if keep.all() else pick(table, ~keep)
         dropped = take_dropped(judged, self._judgement, table, keep)

@@ -24,6 +24,7 @@ from headgate.contract.to_arrow import VALID_TO
 from headgate.contract.to_sql import quote
 from headgate.engines.duckdb.arrays import compute, fetch, take, whole, without_repeats
 from headgate.engines.duckdb.connection import Database
+from headgate.engines.duckdb.hashes import order_of
 from headgate.engines.duckdb.history import FILE_NUMBER
 from headgate.engines.duckdb.judgement import CONTENT, DELETES, KEY
 from headgate.engines.duckdb.key_index import ROW
@@ -141,7 +142,7 @@ def _candidates(rows: pa.Table, held: pa.Table) -> pa.Table:
 def _groups(database: Database, rows: pa.Table, key: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """One number per key, its hash unless two keys share one or do not compare plainly; and the rows ordered by it."""
     hashes: np.ndarray = rows[KEY].to_numpy()
-    at = np.argsort(hashes, kind="stable")
+    at = order_of(hashes)
     together = hashes[at][1:] == hashes[at][:-1]
     before, after = at[:-1][together], at[1:][together]
     if all(_all_equal(rows[name], before, after) for name in key):
