@@ -16,7 +16,7 @@ from headgate.runtime.observe import Meter
 from headgate.runtime.project import Project
 from headgate.runtime.record import FAILED, read_records
 from headgate.steps.judged import HOLD
-from headgate.steps.refine import pending
+from headgate.steps.portion import pending
 
 LOOK_S = 0.2
 

@@ -112,6 +112,14 @@ class TableView(Protocol):
         """Column name -> field id; nested ones as {"__duckdb_field_id": id, child: …}, as DuckDB's COPY wants."""
 
 
+@runtime_checkable
+class TellsCommits(Protocol):
+    """A table that knows what its commits left."""
+
+    def commits(self) -> Iterator[tuple[int, Mapping[str, str]]]:
+        """The sequence and the facts of each commit of ours that is remembered, from the newest on back."""
+
+
 class Cut(Protocol):
     """Several tables at one moment."""
 

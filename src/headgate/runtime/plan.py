@@ -20,7 +20,8 @@ from headgate.runtime.select import Node, select
 from headgate.steps.derive import ordered, state_of
 from headgate.steps.land import bronze_name
 from headgate.steps.layers import CONTRACT, specs
-from headgate.steps.refine import pending, rebuilt
+from headgate.steps.portion import pending
+from headgate.steps.refine import rebuilt
 from headgate.steps.replay import replay
 from headgate.steps.run import Run
 

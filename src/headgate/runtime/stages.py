@@ -27,7 +27,8 @@ from headgate.runtime.flow import Flow
 from headgate.runtime.wire import lake_settings
 from headgate.steps.judged import Judged, check_budget
 from headgate.steps.land import Incoming, Landed, Pace, bronze_name, bronze_spec, keep_end, land_group
-from headgate.steps.refine import refine, stream_of
+from headgate.steps.portion import stream_of
+from headgate.steps.refine import refine
 from headgate.steps.run import Run
 from headgate.stores.iceberg import peek
 

@@ -13,7 +13,7 @@ from headgate.ports.store import Hold, Keeps
 from headgate.runtime.outlets import state_of_outlets
 from headgate.steps.compact import Sizes, small_files
 from headgate.steps.judged import HOLD
-from headgate.steps.refine import pending
+from headgate.steps.portion import pending
 
 if TYPE_CHECKING:
     from headgate.runtime.workspace import Workspace

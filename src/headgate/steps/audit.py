@@ -12,8 +12,8 @@ from headgate.ports.batch import OFFSET, PARTITION
 from headgate.ports.engine import Engine
 from headgate.ports.store import Cut, Lake, TableView
 from headgate.steps.intervals import wrong_history
+from headgate.steps.portion import pending
 from headgate.steps.records import added_up
-from headgate.steps.refine import pending
 from headgate.steps.retire import Gone, gone
 from headgate.steps.seal import CHECKSUM, SEALED_AS, form_of, sum_of
 

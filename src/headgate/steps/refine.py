@@ -16,32 +16,13 @@ from headgate.steps.judged import HOLD, Judged, check_budget, hold_fact
 from headgate.steps.land import bronze_name, offset_fact
 from headgate.steps.layers import LAYERS, specs
 from headgate.steps.part import Later
+from headgate.steps.portion import Portion, next_portion, stream_of
 from headgate.steps.retire import gone
 from headgate.steps.run import Run
 from headgate.steps.seal import CHECKSUM, SEALED_AS, form_of, held_sum
 
 JUDGE_ROWS = 2_000_000  # bronze rows per publication
 CONFLICTS = 5  # how often a portion is judged again because silver changed meanwhile
-
-
-def stream_of(dataset: Dataset) -> str:
-    """The stream whose position silver keeps: bronze's offsets."""
-    return bronze_name(dataset)
-
-
-def pending(dataset: Dataset, cut: Cut) -> list[Span]:
-    """Bronze rows that have no verdict yet, per partition."""
-    bronze = cut.table(bronze_name(dataset))
-    if bronze is None:
-        return []
-    silver = cut.table(f"silver.{dataset.name}")
-    judged = silver.position(stream_of(dataset)).tokens if silver else {}
-    spans = []
-    for partition in sorted(bronze.position(dataset.name).tokens):
-        start, stop = int(judged.get(partition, 0)), int(bronze.facts(offset_fact(partition)) or 0)
-        if stop > start:
-            spans.append(Span(partition, start, stop))
-    return spans
 
 
 def refine(
@@ -68,9 +49,9 @@ def refine(
     if rebuild:
         _rebuild(dataset, lake, engine, run, judged)
     conflicts = 0
-    while spans := _portion(pending(dataset, cut := lake.cut()), most_rows or JUDGE_ROWS):
+    while (portion := next_portion(dataset, cut := lake.cut(), most_rows or JUDGE_ROWS)) is not None:
         try:
-            _judge(dataset, cut, lake, engine, run, judged, spans, before, hold=hold, beside=most_rows is not None)
+            _judge(dataset, cut, lake, engine, run, judged, portion, before, hold=hold, beside=most_rows is not None)
         except CommitConflict:
             # Nothing of it landed, and silver is not what these verdicts were given against: judge again.
             conflicts += 1
@@ -106,40 +87,27 @@ def _judge(
     engine: Engine,
     run: Run,
     judged: Judged,
-    spans: Sequence[Span],
+    portion: Portion,
     before: Judged | None,
     *,
     hold: bool,
     beside: bool,
 ) -> None:
-    """One publication: the verdicts of some spans. `judged` takes them in once they are certain to be visible."""
+    """One publication: the verdicts of a portion. `judged` takes them in once they are certain to be visible."""
     with lake.publication("refine") as publication:
         step = Step(dataset, cut, publication, engine, run)
-        refined = engine.refine(step.job(spans, beside=beside))
+        refined = engine.refine(step.job(portion.spans, until=portion.last_commit, beside=beside))
         after = judged.copy()
-        after.add(refined, spans)
+        after.add(refined, portion.spans)
         if before is not None:
             after.join(before)
         step.apply(refined)
-        step.advance(spans, refined, last=not _rest(dataset, cut, spans))
+        step.advance(portion, refined)
         if hold:
             step.hold(after)
         crash.point("refine: files written, not published")
         publication.commit()
-    judged.add(refined, spans)
-
-
-def _portion(spans: list[Span], most_rows: int) -> list[Span]:
-    """The first rows of each partition, about `most_rows` in all."""
-    if not spans:
-        return []
-    each = max(1, most_rows // len(spans))
-    return [Span(s.partition, s.start, min(s.stop, s.start + each)) for s in spans]
-
-
-def _rest(dataset: Dataset, cut: Cut, done: Sequence[Span]) -> bool:
-    stops = {s.partition: s.stop for s in done}
-    return any(stops.get(s.partition, s.start) < s.stop for s in pending(dataset, cut))
+    judged.add(refined, portion.spans)
 
 
 def rebuilt(dataset: Dataset, lake: Lake, engine: Engine, run: Run) -> Judged:
@@ -175,7 +143,7 @@ def _rebuild(dataset: Dataset, lake: Lake, engine: Engine, run: Run, judged: Jud
         judged.add(refined, spans)
         if dry_run:
             return
-        step.advance(spans, refined, last=True)
+        step.advance(Portion(spans, all_there_is=True), refined)
         step.hold(judged)
         crash.point("rebuild: files written, not published")
         publication.commit()
@@ -199,13 +167,24 @@ class Step:
         self.before: dict[str, TableView | None] = {layer: cut.table(self.specs[layer].name) for layer in LAYERS}
 
     def job(
-        self, spans: Sequence[Span], *, only: pa.Table | None = None, replay: bool = False, beside: bool = False
+        self,
+        spans: Sequence[Span],
+        *,
+        until: int | None = None,
+        only: pa.Table | None = None,
+        replay: bool = False,
+        beside: bool = False,
     ) -> RefineJob:
+        """What the engine is asked for; with `until`, of bronze's commits up to that one."""
         silver, ledger = self.before["silver"], self.before["ledger"]
         seen = 0 if self.fresh or replay or silver is None else int(silver.facts("bronze_sequence") or 0)
         return RefineJob(
             dataset=self.dataset,
-            bronze=[f for f in self.bronze.files(after_sequence=seen) if _touches(f, spans)],
+            bronze=[
+                f
+                for f in self.bronze.files(after_sequence=seen)
+                if (until is None or f.sequence <= until) and _touches(f, spans)
+            ],
             bronze_schema=self.bronze.schema,
             spans=spans,
             silver=[] if self.fresh or silver is None else silver.files(),
@@ -240,14 +219,16 @@ class Step:
             if added := refined.added.get(layer):
                 self.publication.append(name, added)
 
-    def advance(self, spans: Sequence[Span], refined: Refined, *, last: bool) -> None:
+    def advance(self, portion: Portion, refined: Refined) -> None:
         """Move silver's position and leave the facts that audit and the next run need."""
         name, stream = self.specs["silver"].name, stream_of(self.dataset)
         silver = self.before["silver"]
         held = silver.position(stream) if silver and not self.fresh else Position.start()
-        end = Position({s.partition: str(s.stop) for s in spans})
+        end = Position({s.partition: str(s.stop) for s in portion.spans})
         self.publication.move(name, stream, held, end)
-        if last:
+        if portion.last_commit is not None:
+            self.publication.note_fact(name, "bronze_sequence", str(portion.last_commit))
+        elif portion.all_there_is:
             newest = max((f.sequence for f in self.bronze.files()), default=0) if self.fresh else self._newest()
             self.publication.note_fact(name, "bronze_sequence", str(newest))
         self.seal(refined)

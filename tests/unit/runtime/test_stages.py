@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime
 from threading import BoundedSemaphore, Condition, Event
 
@@ -95,6 +96,22 @@ def test_landing_takes_nothing_more_while_judging_stands_still_and_goes_on_when_
     for _ in range(20):
         lander.turn()
     assert (flow.waiting_rows, project.source.taken) == (200, 400)
+    lander.reset()
+
+
+def test_each_bronze_file_is_read_for_one_publication(project, flow, monkeypatch):
+    lander = stages.Lander(project, flow, run(), Event())
+    flow.settings = replace(flow.settings, ahead_batches=100)
+    for _ in range(6):
+        lander.turn()
+    jobs, real = [], project.engine.refine
+    monkeypatch.setattr(project.engine, "refine", lambda job: (jobs.append([f.path for f in job.bronze]), real(job))[1])
+    while refine(flow.dataset, project.lake, project.engine, run(), most_rows=250).read:
+        pass
+    assert [len(files) for files in jobs] == [2, 2, 2]
+    assert len({path for files in jobs for path in files}) == 6
+    (account,) = project.audit(deep=True)
+    assert (account.state, account.bronze) == ("balanced", 600)
     lander.reset()
 
 

@@ -179,6 +179,18 @@ class IcebergView:
             count += 1
         return count
 
+    def commits(self) -> Iterator[tuple[int, Mapping[str, str]]]:
+        """Sequence and facts of the current snapshot's ancestors of ours, the newest first, as far as they are kept."""
+        by_id = {s.snapshot_id: s for s in self.metadata.snapshots}
+        snapshot = self.metadata.current_snapshot()
+        while snapshot is not None:
+            told = snapshot.summary.additional_properties if snapshot.summary is not None else {}
+            state = State.of_summary(told)
+            if state is not None:
+                yield snapshot.sequence_number or 0, state.facts
+            parent = snapshot.parent_snapshot_id
+            snapshot = by_id.get(parent) if parent is not None else None
+
     def _has_columns_of(self, snapshot: Snapshot) -> bool:
         schemas = {schema.schema_id: schema for schema in self.metadata.schemas}
         then = schemas.get(snapshot.schema_id) if snapshot.schema_id is not None else None
