@@ -26,11 +26,11 @@ from headgate.ports.store import Lake, TakesTurns
 from headgate.runtime.flow import Flow
 from headgate.runtime.wire import lake_settings
 from headgate.steps.judged import Judged, check_budget
-from headgate.steps.land import Incoming, Landed, Pace, bronze_name, bronze_spec, keep_end, land_group
-from headgate.steps.portion import stream_of
+from headgate.steps.land import Incoming, Landed, Pace, bronze_name, bronze_spec, keep_end, land_group, offset_fact
+from headgate.steps.portion import pending, stream_of
 from headgate.steps.refine import refine
 from headgate.steps.run import Run
-from headgate.stores.iceberg import peek
+from headgate.stores.iceberg import Peek, peek
 
 if TYPE_CHECKING:
     from headgate.ports.store import TableSpec
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 STUCK_S = 10.0  # without a step of silver, after which whose turn it is no longer counts: its process may stand still
 NOT_MINE_S = 0.1  # between two looks at what another process does
 WAIT_S = 0.25  # the longest sleep before a stage looks at its surroundings again
+KEEP_S = 2.0  # without anything to judge, after which another process may: it has to load the engine and to read keys
 LOOK_S = 5.0  # how often a refiner asks the tables whether somebody else has landed rows
 SLOWEST_POLL = 8  # times poll_ms
 BUDGET_ROWS = 1_000  # fewer say nothing about a rate, unless a whole `budget_s` has not brought more
@@ -242,7 +243,7 @@ def _arrivals(rows: pa.RecordBatch) -> list[tuple[float, int]]:
 class Refiner:
     """Verdicts for what bronze holds, one publication a turn.
 
-    Of several processes one judges, whoever has landed the rows, and goes on until nothing has waited for a moment:
+    Of several processes one judges, whoever has landed the rows, and goes on until nothing has waited for a while:
     were they to take turns, each would load the engine and read every key that the others have added.
     """
 
@@ -253,9 +254,11 @@ class Refiner:
         self.subject = flow.dataset.name
         self._begun = time.monotonic()
         self._looked = 0.0
+        self._judged_s = 0.0  # when it last had something to judge
         self._stops: dict[str, int] = {}  # where silver was when another process judged
         self._moved_s = self._begun  # when it last moved, or nothing waited
         self._more = True  # something may wait from before
+        self._theirs = False  # something waits that another process has landed
         self._mine: ExitStack | None = None  # while it is this process that judges
         flow.judging = True
 
@@ -272,15 +275,24 @@ class Refiner:
     def turn(self) -> None:
         """Judge what waits; else wait for it."""
         due = time.monotonic() >= self._looked + LOOK_S
-        if not (self._more or self.flow.waiting_rows or due):
+        if not (self._more or self._theirs or self.flow.waiting_rows or due):
             if not self.flow.wait(lambda: self.flow.waiting_rows > 0 or self.stop.is_set(), WAIT_S):
-                self._let_go()
+                self._rest()
             self._moved_s = time.monotonic()
         elif self._is_mine() or time.monotonic() > self._moved_s + STUCK_S:
             self._judge()
             self._moved_s = time.monotonic()
         else:
             self._look()
+
+    def _rest(self) -> None:
+        """Nothing of this process waits. If it is the one that judges: does anything of another one's? When nothing has
+        for a while it lets go, and whoever lands next goes on."""
+        if self._mine is None:
+            return
+        self._theirs = not self.stop.is_set() and self._behind()
+        if not self._theirs and (self.stop.is_set() or time.monotonic() > self._judged_s + KEEP_S):
+            self._let_go()
 
     def _is_mine(self) -> bool:
         """Whether this process is the one that judges, from now on until it lets go."""
@@ -305,12 +317,22 @@ class Refiner:
                 self._stops, self._moved_s = stops, time.monotonic()
         time.sleep(NOT_MINE_S)
 
+    def _noted(self) -> Peek:
+        """The catalog's notes, of those tables whose newest snapshot is ours: a third of a millisecond."""
+        return peek(lake_settings(self.project.settings, self.project.folder, self.project.env))
+
+    def _behind(self) -> bool:
+        """Whether bronze holds rows without a verdict, whoever landed them."""
+        bronze, noted = bronze_name(self.flow.dataset), self._noted()
+        at, landed = noted.position(f"silver.{self.subject}", bronze), noted.position(bronze, self.subject)
+        if at is None or landed is None:
+            return bool(pending(self.flow.dataset, self.project.lake.cut()))
+        return any(noted.fact(bronze, offset_fact(p)) not in {None, at.tokens.get(p)} for p in landed.tokens)
+
     def _silver_at(self) -> Position | None:
-        """How far silver is; None while there is none. From the catalog's notes, as long as they are of its newest
-        snapshot: this is asked ten times a second."""
+        """How far silver is; None while there is none."""
         name, stream = f"silver.{self.subject}", stream_of(self.flow.dataset)
-        noted = peek(lake_settings(self.project.settings, self.project.folder, self.project.env))
-        if (at := noted.position(name, stream)) is not None:
+        if (at := self._noted().position(name, stream)) is not None:
             return at
         view = self.project.lake.cut().table(name)
         return view.position(stream) if view is not None else None
@@ -331,8 +353,9 @@ class Refiner:
                 most_rows=settings.batch_rows,
             )
         self._looked = time.monotonic()
-        self._more = self._more and judged.read > 0
+        self._more, self._theirs = self._more and judged.read > 0, self._theirs and judged.read > 0
         if judged.read:
+            self._judged_s = self._looked
             seconds = self.flow.judge_s = time.perf_counter() - begun
             self.flow.meter.observe("headgate_step_seconds", [(seconds, 1)], dataset=self.subject, step="refine")
         self.flow.judged(judged, mark)

@@ -146,8 +146,10 @@ def test_of_two_workers_one_judges_at_a_time_and_the_other_sees_what_it_did(proj
     lander.reset()
 
 
-def test_who_judges_goes_on_until_nothing_waits_and_then_lets_another(project, flow, monkeypatch):
+def test_who_judges_goes_on_until_nothing_has_waited_for_a_while_and_then_lets_another(project, flow, monkeypatch):
     monkeypatch.setattr(stages, "NOT_MINE_S", 0.0)
+    clock = [1000.0]
+    monkeypatch.setattr(stages.time, "monotonic", lambda: clock[0])
     other = Flow(flow.dataset, DatasetRecord("orders", "1"), flow.settings, Meter(), Condition())
     one, two = (stages.Refiner(project, f, run(), Event(), BoundedSemaphore(2)) for f in (flow, other))
     mine, its = (stages.Lander(project, f, run(), Event()) for f in (flow, other))
@@ -158,12 +160,23 @@ def test_who_judges_goes_on_until_nothing_waits_and_then_lets_another(project, f
         two.turn()
     assert (other.waiting_rows, other.record.read) == (100, 0), "two engines would be loaded where one is enough"
     one._more = False
-    one.turn()  # nothing of its own waits: it lets go
+    one.turn()  # nothing of its own waits: it looks whether anything of the other's does
+    one.turn()
+    two.turn()
+    assert (flow.record.read, other.record.read, other.waiting_rows) == (200, 0, 0)
+    one._more = False
+    clock[0] += stages.KEEP_S / 2
+    one.turn()
+    assert one._mine is not None, "it may go on in a moment"
+    clock[0] += stages.KEEP_S
+    one.turn()
+    assert one._mine is None
+    its.turn()
     two.turn()
     assert (other.waiting_rows, other.record.read) == (0, 100)
     one._more = True
     one.turn()
-    assert flow.record.read == 100, "now the other one has the turn"
+    assert flow.record.read == 200, "now the other one has the turn"
     two.reset()  # as after an error
     with project.lake.turn("refine orders") as free:
         assert free
