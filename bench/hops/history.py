@@ -86,13 +86,18 @@ class _Project:
         os.makedirs(os.path.join(folder, "in"), exist_ok=True)
         with open(os.path.join(folder, "contracts", "events.odcs.yaml"), "w") as out:
             out.write(CONTRACT)
-        with open(os.path.join(folder, "headgate.yaml"), "w") as out:
-            out.write("datasets: {events: {}}\n")
+        self._set("")
         if landed := sorted(os.listdir(os.path.join(folder, "in"))):  # an earlier run's: go on behind it
             _land(folder)
             self.events = sum(map(int, landed[-1].removesuffix(".parquet").split("-")))
         while self.events < history:
             self._land(min(LOAD, history - self.events), 0)
+        # A history has been compacted as it grew. Meanwhile nothing is: it would fall into one round and not into another.
+        self._set("upkeep: {automatic: false}\n")
+
+    def _set(self, more: str) -> None:
+        with open(os.path.join(self.folder, "headgate.yaml"), "w") as out:
+            out.write(f"datasets: {{events: {{}}}}\n{more}")
 
     def add(self, events: int) -> Cost:
         return self._land(events, self.history)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import mmap
+import os
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -85,6 +88,30 @@ def test_an_index_on_the_disk_says_the_same_however_much_is_wanted_of_it(tmp_pat
     assert found(index, hashes[at]) == {(int(n), int(hashes[n])) for n in at}
 
 
+@pytest.mark.skipif(not os.path.exists("/proc/self/smaps"), reason="asks Linux")
+def test_of_an_index_in_which_little_was_found_only_the_filter_stays_in_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(key_index, "PART_ROWS", 150_000)
+    hashes = random_hashes(400_000)
+    index = indexed(tmp_path, hashes, at_once=100_000)
+    assert len(found(index, hashes[::4000])) == 100
+    assert len(index.parts) == 2
+    assert _resident_bytes(tmp_path) <= 2 * len(hashes) + 8 * mmap.PAGESIZE
+    assert len(found(index, hashes[::100])) == 4000
+    assert _resident_bytes(tmp_path) > 10 * len(hashes)
+
+
+def _resident_bytes(folder):
+    """Of files in the folder that are mapped."""
+    mine, size = False, 0
+    with open("/proc/self/smaps") as maps:
+        for line in maps:
+            if not line.split()[0].endswith(":"):
+                mine = str(folder) in line
+            elif mine and line.startswith("Rss:"):
+                size += int(line.split()[1]) * 1024
+    return size
+
+
 def test_the_filter_lets_few_of_the_others_through(tmp_path):
     (part,) = indexed(tmp_path, random_hashes(200_000)).parts
     wanted = Wanted(np.unique(random_hashes(100_000, seed=2)))
@@ -117,7 +144,8 @@ def test_an_index_of_other_columns_or_of_another_size_is_not_taken(tmp_path):
     assert open_index(other, "data/f.parquet", 10) is None
 
 
-def test_a_row_that_is_not_where_the_index_says_stops_the_job(tmp_path):
+@pytest.mark.parametrize("changed", [[1], [1, 2]])
+def test_a_row_that_is_not_where_the_index_says_stops_the_job(tmp_path, changed):
     of = dataset([integer("k", required=True, key_position=1), text("v")], key=("k",))
     rig = Rig(tmp_path, of)
     rig.land(pa.table({"k": [1, 2], "v": ["a", "b"]}))
@@ -129,6 +157,6 @@ def test_a_row_that_is_not_where_the_index_says_stops_the_job(tmp_path):
     wrong = batch.set_column(batch.schema.get_field_index(ROW), batch.schema.field(ROW), turned)
     with pa.OSFile(str(name), "wb") as sink, pa.ipc.new_file(sink, batch.schema) as writer:
         writer.write_batch(wrong)
-    rig.land(pa.table({"k": [1], "v": ["c"]}))
+    rig.land(pa.table({"k": changed, "v": ["c"] * len(changed)}))
     with pytest.raises(Exception, match="not found again"):
         rig.refine()

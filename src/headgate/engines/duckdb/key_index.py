@@ -39,6 +39,7 @@ FILTER, ROW = "_hg_filter", "_hg_row"
 _FEWEST = 4096  # rows below which the sorted hashes alone are as fast
 _WORD = 4  # rows that share a word of the filter
 _ROWS_TO_A_PAGE = 512  # hashes
+_MANY = 65_536  # rows from which the pages of a part are worth giving back
 _FEW_WANTED = 64  # keys that leave most pages of a filter alone
 
 
@@ -162,18 +163,39 @@ class KeyIndex:
         few = rows * _ROWS_TO_A_PAGE < self.rows
         self._mapped.madvise(mmap.MADV_RANDOM if few else mmap.MADV_NORMAL)
         if few and rows > _FEW_WANTED:
-            begins = pa.py_buffer(self._mapped).address
             for part in self.parts:
-                at: Any = part.rows.column(FILTER).buffers()[1]
-                start = (at.address - begins) // mmap.PAGESIZE * mmap.PAGESIZE
-                self._mapped.madvise(mmap.MADV_WILLNEED, start, at.address - begins + at.size - start)
+                begin, end = self._place(part, FILTER)
+                start = begin // mmap.PAGESIZE * mmap.PAGESIZE
+                self._mapped.madvise(mmap.MADV_WILLNEED, start, end - start)
 
     def find(self, wanted: Wanted) -> Iterator[pa.Table]:
         """The rows whose key hash is wanted, without the filter."""
-        for part in self.parts:
+        for number, part in enumerate(self.parts):
             at = part.matches(wanted)
             if len(at):
                 yield take(pa.Table.from_batches([part.rows]), at).drop_columns([FILTER])
+            if len(part.hashes) >= _MANY and len(at) * _ROWS_TO_A_PAGE < len(part.hashes):
+                self._let_go(number)
+
+    def _let_go(self, number: int) -> None:
+        """Pages from all over a part, with which the system has mapped those beside them, are not likely to be wanted
+        again: only the filter stays in memory."""
+        if self._mapped is None or not hasattr(mmap, "MADV_DONTNEED"):
+            return
+        begin, end = self._place(self.parts[number], FILTER)
+        start, _ = self._place(self.parts[number], KEY)
+        last = number + 1 == len(self.parts)
+        stop = len(self._mapped) if last else self._place(self.parts[number + 1], KEY)[0]
+        for one, other in ((start, begin), (end, stop)):
+            first, after = -(-one // mmap.PAGESIZE) * mmap.PAGESIZE, other // mmap.PAGESIZE * mmap.PAGESIZE
+            if first < after:
+                self._mapped.madvise(mmap.MADV_DONTNEED, first, after - first)
+
+    def _place(self, part: Part, column: str) -> tuple[int, int]:
+        """Where in the mapped file the values of a column are."""
+        values: Any = part.rows.column(column).buffers()[1]
+        start = values.address - pa.py_buffer(self._mapped).address
+        return start, start + values.size
 
     def without(self, gone: np.ndarray, closes: pa.Table) -> Iterator[pa.Table]:
         """The index's rows, part by part and sorted, once these rows of the file are gone and the rest has moved up.
