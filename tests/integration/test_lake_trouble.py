@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import subprocess
@@ -207,6 +208,24 @@ def test_a_table_with_delete_files_is_refused_by_name(lake):
         writer.add_manifests([manifest, deletes])
     with pytest.raises(FixInputError, match="delete files"):
         snapshots.manifests_of(io, snapshot.model_copy(update={"manifest_list": target}), TABLE)
+
+
+def test_a_data_file_that_cannot_be_synced_is_never_pointed_to(tmp_path, monkeypatch):
+    lake = small.lake_in(tmp_path)
+    small.publish(lake, 0, 1)
+    at, sync = lake.pointers.read(), local_io.sync_path
+
+    def fails(path):
+        if path.endswith(".parquet"):
+            raise OSError(errno.EIO, "broken disk")
+        sync(path)
+
+    monkeypatch.setattr(local_io, "sync_path", fails)
+    with pytest.raises(StoreUnavailable, match="broken disk"):
+        small.publish(lake, 1, 2)
+    assert lake.pointers.read() == at
+    monkeypatch.setattr(local_io, "sync_path", sync)
+    small.publish(lake, 1, 2)
 
 
 def test_all_that_a_publication_names_is_synced_before_its_pointers_move(tmp_path, monkeypatch):

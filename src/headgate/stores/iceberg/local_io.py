@@ -11,7 +11,7 @@ import io
 import os
 import time
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from pathlib import Path
 
@@ -141,6 +141,7 @@ class LocalIO(FileIO):
         self.durable = durable or Durable()
         self._root = os.path.realpath(local_path(properties[WAREHOUSE]))
         self._unsynced: list[str] = []
+        self._syncing: Future[None] | None = None
 
     def path(self, location: str) -> str:
         """The local path of a location; FixInputError when it leaves the warehouse."""
@@ -167,10 +168,29 @@ class LocalIO(FileIO):
         """Remember a file that must be synced before it is pointed to."""
         self._unsynced.append(path)
 
+    def begin_sync(self) -> None:
+        """Make what is written so far durable beside the caller, who does not know it before `sync` has come back."""
+        if self._syncing is None and (files := self._written()):
+            thread = ThreadPoolExecutor(1, "headgate-sync")
+            self._syncing = thread.submit(self._make_durable, files)
+            thread.shutdown(wait=False)
+
     def sync(self) -> list[str]:
-        """Make everything written so far durable: the files, then their folders up to one that is. The files."""
+        """Make everything written so far durable: the files, then their folders up to one that is. The files written
+        since the last time."""
+        files = self._written()
+        self._make_durable(files)
+        syncing, self._syncing = self._syncing, None
+        if syncing is not None:
+            syncing.result()
+        return files
+
+    def _written(self) -> list[str]:
         files = list(dict.fromkeys(self._unsynced))
         self._unsynced.clear()
+        return files
+
+    def _make_durable(self, files: list[str]) -> None:
         named: set[str] = set()
         for path in files:
             while path not in self.durable and path not in named and path.startswith(self._root + os.sep):
@@ -179,7 +199,6 @@ class LocalIO(FileIO):
         sync_all(files if self.deferred else [])
         sync_all(sorted({os.path.dirname(path) for path in named}))
         self.durable.add(named.difference(files))
-        return files
 
     def discard(self, paths: Iterable[str]) -> None:
         """Remove files that nobody can point to; one that is gone or cannot be removed is left to the upkeep."""
@@ -189,9 +208,9 @@ class LocalIO(FileIO):
 
     def forget(self) -> list[str]:
         """The files written since the last sync, forgotten."""
-        written = list(self._unsynced)
-        self._unsynced.clear()
-        return written
+        if self._syncing is not None:
+            wait([self._syncing])  # its error is for the next `sync`
+        return self._written()
 
 
 def sync_all(paths: list[str]) -> None:

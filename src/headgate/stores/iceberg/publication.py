@@ -46,8 +46,9 @@ class IcebergPublication:
 
     Data files are written at once, manifests and metadata at `commit`, which goes through these steps:
 
-    1. sync the data files;
+    1. sync the data files, beside 2;
     2. read all pointers and stage each table on what it is now: check positions, write manifests and metadata; sync;
+       wait for 1;
     3. in one SQL transaction move each pointer that still is what was read, and write the journal line.
 
     When another process has moved a pointer in between, steps 2 and 3 run again inside the transaction, where
@@ -200,7 +201,7 @@ class IcebergPublication:
         """All or nothing; see the port. A publication that changes nothing and notes nothing leaves no trace."""
         self._check_open()
         with storage_errors(str(self.warehouse)):
-            self.io.sync()  # (1)
+            self.io.begin_sync()  # (1)
             crash.point("lake: data files written")
             for number in range(TRIES):
                 try:
