@@ -111,10 +111,11 @@ class Engine(Protocol):
 
 @runtime_checkable
 class Prepares(Protocol):
-    """An engine that can get ready for a large job while its rows still come."""
+    """An engine that can get ready for a job while its rows still come, or are still looked for."""
 
-    def prepare(self) -> None:
-        """A job of many raw rows is likely to come: begin what it needs, beside the caller. May be called again."""
+    def prepare(self, *, many: bool = True) -> None:
+        """A job is likely to come, of `many` raw rows or of few: begin what it needs, beside the caller. May be called
+        again."""
 
 
 @runtime_checkable

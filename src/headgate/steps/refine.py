@@ -10,7 +10,7 @@ from headgate import crash
 from headgate.contract.model import Dataset
 from headgate.errors import CommitConflict, StopError
 from headgate.ports.batch import OFFSET, PARTITION, Position
-from headgate.ports.engine import QUARANTINED, Engine, Output, Refined, RefineJob, Span
+from headgate.ports.engine import QUARANTINED, Engine, Output, Prepares, Refined, RefineJob, Span
 from headgate.ports.store import Cut, FileInfo, Lake, Publication, TableView
 from headgate.steps.judged import HOLD, Judged, check_budget, hold_fact
 from headgate.steps.land import bronze_name, offset_fact
@@ -94,6 +94,8 @@ def _judge(
     beside: bool,
 ) -> None:
     """One publication: the verdicts of a portion. `judged` takes them in once they are certain to be visible."""
+    if not beside and isinstance(engine, Prepares):
+        engine.prepare(many=False)
     with lake.publication("refine") as publication:
         step = Step(dataset, cut, publication, engine, run)
         refined = engine.refine(step.job(portion.spans, until=portion.last_commit, beside=beside))

@@ -34,7 +34,7 @@ def test_a_worker_serves_so_many_jobs_and_is_closed_then(resting, monkeypatch):
     told = []
 
     class Worker:
-        def __init__(self, *_):
+        def __init__(self, *_, **__):
             told.append("made")
 
         fits = staticmethod(lambda _: True)
@@ -47,3 +47,21 @@ def test_a_worker_serves_so_many_jobs_and_is_closed_then(resting, monkeypatch):
         with resting.worker(Settings(), JOB):
             pass
     assert told == ["made", "begun", "closed", "made"]
+
+
+def test_a_database_that_was_opened_ahead_serves_the_first_who_needs_one(resting):
+    resting.start_database(Settings())
+    resting.start_database(Settings())  # once more does nothing
+    opening = resting._opening.result()
+    with resting.database(Settings()) as database:
+        assert database() is opening
+    resting.start_database(Settings())
+    assert resting._opening is None  # one rests
+
+
+def test_a_database_that_nobody_needed_is_closed(resting):
+    resting.start_database(Settings())
+    opening = resting._opening.result()
+    resting.close()
+    with pytest.raises(duckdb.Error, match="closed"):
+        opening.execute("SELECT 1")

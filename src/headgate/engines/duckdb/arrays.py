@@ -73,6 +73,20 @@ def distinct(values: np.ndarray) -> np.ndarray:
     return without_repeats(np.sort(values))
 
 
+def order_of_pairs(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """The numbers of pairs of integers in their order. Those of which most that could be are there need no sorting."""
+    if not len(first):
+        return np.empty(0, np.int64)
+    least, span = int(second.min()), int(second.max()) - int(second.min()) + 1
+    if (int(first.max()) + 1) * span <= 8 * len(first):
+        places = np.full((int(first.max()) + 1) * span, -1, np.int64)
+        places[first * span + (second - least)] = np.arange(len(first))
+        at: np.ndarray = places[places >= 0]
+        if len(at) == len(first):  # no pair twice
+            return at
+    return np.lexsort((second, first))
+
+
 def without_repeats(ordered: np.ndarray) -> np.ndarray:
     """The different ones of sorted values."""
     if not len(ordered):

@@ -32,9 +32,12 @@ class DuckDBEngine:
         with disk_errors(job.outputs["silver"].folder, "refine"), missing_files():
             return refine(self.settings, job, self._indexes, self._idle)
 
-    def prepare(self) -> None:
-        """See the port (`Prepares`): processes for a large job of raw rows begin to load."""
-        self._idle.start_children(self.settings.cores)
+    def prepare(self, *, many: bool = True) -> None:
+        """See the port (`Prepares`): a large job's processes begin to load, a small one's database."""
+        if many:
+            self._idle.start_children(self.settings.cores)
+        else:
+            self._idle.start_database(self.settings)
 
     def derive(self, sql: str, tables: Mapping[str, TableView], output: Output) -> Sequence[str]:
         """See the port. FixInputError with line and column for a mistake in the model."""

@@ -8,6 +8,7 @@ after any error the worker and its connection are thrown away.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from threading import Lock
 
@@ -15,7 +16,7 @@ import duckdb
 
 from headgate.engines.duckdb.connection import Database, Settings, connect
 from headgate.engines.duckdb.processes import Children
-from headgate.engines.duckdb.worker import Worker
+from headgate.engines.duckdb.worker import Worker, begun
 from headgate.ports.engine import RefineJob
 
 MOST_JOBS = 500  # of one connection: DuckDB keeps 2 KiB of each table it was ever shown, until it is closed
@@ -28,6 +29,7 @@ class Idle:
         self._lock = Lock()
         self._workers: dict[str, tuple[Worker, int]] = {}  # and how many jobs each had
         self._connections: list[tuple[duckdb.DuckDBPyConnection, int]] = []
+        self._opening: Future[duckdb.DuckDBPyConnection] | None = None
         self._children: Children | None = None
 
     @contextmanager
@@ -39,7 +41,7 @@ class Idle:
             worker.close()
             worker, jobs = None, 0
         if worker is None:
-            worker = Worker(settings, job)
+            worker = Worker(settings, job, opening=self._take_opening())
         else:
             worker.begin(job)
         try:
@@ -68,7 +70,8 @@ class Idle:
                 if mine and mine[0][1] >= MOST_JOBS:
                     mine.pop()[0].close()
             if not mine:
-                mine.append((connect(settings, threads=settings.cores, share=2), 0))
+                opening = self._take_opening()
+                mine.append((opening.result() if opening else _database(settings), 0))
             return mine[0][0]
 
         try:
@@ -79,6 +82,17 @@ class Idle:
             raise
         with self._lock:
             self._connections.extend((one, jobs + 1) for one, jobs in mine)
+
+    def start_database(self, settings: Settings) -> None:
+        """Start to open a connection for a small job that is to come, when none rests."""
+        with self._lock:
+            if self._opening is None and not self._workers and not self._connections:
+                self._opening = begun(lambda: _database(settings))
+
+    def _take_opening(self) -> Future[duckdb.DuckDBPyConnection] | None:
+        with self._lock:
+            opening, self._opening = self._opening, None
+        return opening
 
     def start_children(self, count: int) -> None:
         """Start worker processes for a large job that is to come."""
@@ -97,9 +111,16 @@ class Idle:
         children = self.take_children()
         if children is not None:
             children.close()
+        opening = self._take_opening()
+        if opening is not None:
+            opening.result().close()
         with self._lock:
             idle = [*self._workers.values(), *self._connections]
             self._workers.clear()
             self._connections.clear()
         for one, _ in idle:
             one.close()
+
+
+def _database(settings: Settings) -> duckdb.DuckDBPyConnection:
+    return connect(settings, threads=settings.cores, share=2)

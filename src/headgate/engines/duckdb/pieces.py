@@ -149,7 +149,9 @@ def _relation(
     return touched, False
 
 
-def read_piece(piece: Piece, job: RefineJob, wanted: dict[str, np.ndarray] | None) -> pa.Table:
+def read_piece(
+    piece: Piece, job: RefineJob, wanted: dict[str, np.ndarray] | None, *, threads: bool = False
+) -> pa.Table:
     """The job's rows of a piece with the columns of bronze's schema (without line, and file where it is not needed).
 
     A column that an older file does not have is NULL.
@@ -165,7 +167,7 @@ def read_piece(piece: Piece, job: RefineJob, wanted: dict[str, np.ndarray] | Non
             parts = file.iter_batches(RAW_ROWS, row_groups=groups, columns=columns, use_threads=False)
             table = pa.Table.from_batches(parts)
         else:
-            table = file.read_row_groups(groups, columns=columns, use_threads=False)
+            table = file.read_row_groups(groups, columns=columns, use_threads=threads)
     types: list[Any] = [plain_type(f.type) for f in schema]
     arrays = [
         fitted(table[name], of) if name in there else pa.nulls(table.num_rows, of)

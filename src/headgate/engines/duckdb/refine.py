@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from headgate.engines.duckdb.arrays import Array, compute, distinct, take, whole, without_repeats
+from headgate.engines.duckdb.arrays import Array, compute, distinct, order_of_pairs, take, whole, without_repeats
 from headgate.engines.duckdb.connection import Settings
 from headgate.engines.duckdb.files import open_parquet
 from headgate.engines.duckdb.hashes import in_order
@@ -63,7 +63,9 @@ def refine(settings: Settings, job: RefineJob, indexes: Indexes, idle: Idle) -> 
             writing = threads.submit(pool.write, lost, closed)
             listing = threads.submit(_write_ledger, job, reports, verdicts)
             rewritten = rewrite(settings, job, tasks)
-            written, ledger = writing.result(), listing.result()
+            # Who is free first writes the ledger.
+            ledger = _write_ledger(job, reports, verdicts) if listing.cancel() else listing.result()
+            written = writing.result()
     refined = _result(reports, written, rewritten, ledger)
     _account(job, reports, written, rewritten, verdicts, refined)
     if layout and job.silver:
@@ -137,7 +139,7 @@ def _write_ledger(job: RefineJob, reports: Sequence[PieceReport], verdicts: Verd
 
 def _by_place(rows: pa.Table) -> pa.Table:
     """The rows in the order of their coordinates, without what only their files need to know."""
-    order = np.lexsort((rows[OFFSET].to_numpy(), partition_ranks(rows)))
+    order = order_of_pairs(partition_ranks(rows), rows[OFFSET].to_numpy())
     return take(rows.drop_columns([CONTENT, FILE_NUMBER, ROW, PIECE, AT]), order)
 
 

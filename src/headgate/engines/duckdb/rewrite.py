@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from headgate.contract.to_arrow import IS_CURRENT, VALID_TO
 from headgate.contract.to_sql import quote
@@ -153,15 +154,19 @@ class _Rewriter:
         with open_parquet(one.task.path) as file:
             names = [name for name in self.schemas[one.task.table].names if name in set(file.schema_arrow.names)]
             for number in one.groups:
-                group = self._as_now(one.task.table, file.read_row_group(number, columns=names, use_threads=False))
-                numbers = np.arange(at, at + group.num_rows)
+                numbers = np.arange(at, at + file.metadata.row_group(number).num_rows)
                 mask = gone[numbers]
-                at += group.num_rows
+                at += len(numbers)
+                here, lost = lost.slice(0, int(mask.sum())), lost.slice(int(mask.sum()))
+                if here.num_rows == len(numbers):  # nothing stays: only its places are looked at
+                    self._check(self._places(one.task.table, file, number), here)
+                    continue
+                group = self._as_now(one.task.table, file.read_row_group(number, columns=names, use_threads=False))
                 if closes.num_rows:
                     group = self._closed(group, numbers, closes)
-                if count := int(mask.sum()):
-                    self._check(pick(group.select([PARTITION, OFFSET]), mask), lost.slice(0, count))
-                    lost, group = lost.slice(count), pick(group, ~mask)
+                if here.num_rows:
+                    self._check(pick(group.select([PARTITION, OFFSET]), mask), here)
+                    group = pick(group, ~mask)
                 waiting.append(group)
                 rows, size = sum(t.num_rows for t in waiting), sum(t.nbytes for t in waiting)
                 if rows >= GROUP_ROWS or size >= BYTES_PER_GROUP:
@@ -189,6 +194,12 @@ class _Rewriter:
                     where=f"silver.{self.job.dataset.name}",
                     stage="refine",
                 )
+
+    def _places(self, table: str, file: pq.ParquetFile, number: int) -> pa.Table:
+        """Coordinates of a row group's rows."""
+        schema = pa.schema([self.schemas[table].field(name) for name in (PARTITION, OFFSET)])
+        rows: pa.Table = file.read_row_group(number, columns=schema.names, use_threads=False)
+        return rows.select(schema.names).cast(schema)
 
     def _as_now(self, table: str, rows: pa.Table) -> pa.Table:
         """Rows of a file in today's schema: columns that came later are NULL, narrower types are widened."""

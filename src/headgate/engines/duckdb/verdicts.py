@@ -143,7 +143,8 @@ def _groups(database: Database, rows: pa.Table, key: Sequence[str]) -> tuple[np.
     """One number per key, its hash unless two keys share one or do not compare plainly; and the rows ordered by it."""
     hashes: np.ndarray = rows[KEY].to_numpy()
     at = order_of(hashes)
-    together = hashes[at][1:] == hashes[at][:-1]
+    ordered = hashes[at]
+    together = ordered[1:] == ordered[:-1]
     before, after = at[:-1][together], at[1:][together]
     if all(_all_equal(rows[name], before, after) for name in key):
         return hashes, at
@@ -154,8 +155,9 @@ def _groups(database: Database, rows: pa.Table, key: Sequence[str]) -> tuple[np.
 
 def _in_order(at: np.ndarray, group: np.ndarray, code: np.ndarray) -> np.ndarray:
     """The rows by group, in it by code; `at` has them by group."""
-    together = group[at][1:] == group[at][:-1]
-    falling = code[at][1:] < code[at][:-1]
+    groups, codes = group[at], code[at]
+    together = groups[1:] == groups[:-1]
+    falling = codes[1:] < codes[:-1]
     return np.lexsort((code, group)) if (together & falling).any() else at
 
 
@@ -206,9 +208,10 @@ def _accepted(
     """Steps 1 and 2: for each row the number of the accepted row that stands for it (its own when it is accepted),
     and whether it is a copy of it. `standing`: each row's group and code, and the rows in the order of these."""
     group, code, at = standing
-    starts, of = _runs(group[at], code[at] if versions else None)
-    newest = code[at][np.append(starts[1:], len(at)) - 1]  # rows of a key stand by order: the last has the greatest
-    top = code[at] == newest[of]
+    codes = code[at]
+    starts, of = _runs(group[at], codes if versions else None)
+    newest = codes[np.append(starts[1:], len(at)) - 1]  # rows of a key stand by order: the last has the greatest
+    top = codes == newest[of]
     content: np.ndarray = rows[CONTENT].to_numpy()
     top_at, top_of = at[top], of[top]
     top_starts = np.flatnonzero(np.r_[True, top_of[1:] != top_of[:-1]])

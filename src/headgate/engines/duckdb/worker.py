@@ -94,10 +94,25 @@ def where_among(values: np.ndarray, ordered: np.ndarray) -> np.ndarray:
 class Worker:
     """Everything one core does for a job. Not for several threads at once."""
 
-    def __init__(self, settings: Settings, job: RefineJob, number: int = 0, share: int = 1) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        job: RefineJob,
+        number: int = 0,
+        share: int = 1,
+        opening: Future[duckdb.DuckDBPyConnection] | None = None,
+    ) -> None:
+        """`opening`: a database that is being opened, for a worker that has no others beside it."""
         self.settings, self.number, self.share = settings, number, share
-        # Made beside the reading of the first piece, which leaves Python's lock alone.
-        self._opening = begun(lambda: connect(settings, threads=1, share=share + 1))
+        alone = share == 1 and not job.beside
+        self._cores = settings.cores if alone and RAW not in job.bronze_schema.names else 1
+
+        def opened() -> duckdb.DuckDBPyConnection:
+            if opening is None:
+                return connect(settings, threads=self._cores, share=share + 1)
+            return opening.result().execute(f"SET threads = {self._cores}")
+
+        self._opening = begun(opened)  # beside the reading of the first piece, which leaves Python's lock alone
         self.versioned = VERSION in job.bronze_schema.names
         self.key = key_columns(job.dataset, versioned=self.versioned)
         self._versions = job.dataset.order[0] if job.dataset.history == "scd2" else None
@@ -144,7 +159,7 @@ class Worker:
 
     def _read(self, piece: Piece) -> tuple[Decoded, dict[str, int]]:
         """The rows of bronze are let go with this call: what is written of them may be as much again."""
-        table = read_piece(piece, self.job, self._wanted)
+        table = read_piece(piece, self.job, self._wanted, threads=self._cores > 1)
         return self._judged(lambda: self._decode(table)), dict(partition_counts(table))
 
     def decode_rest(self, *, least: int = 1) -> PieceReport | None:
