@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from headgate import Project
-from headgate.runtime.loop import peak_rss_mib
+from headgate.runtime.memory import peak_rss_mib
 from headgate.runtime.upkeep import expiry, tend
 from headgate.stores.iceberg.expiry import BRIDGES
 from rigs import small_lake as small

@@ -1,4 +1,4 @@
-"""The upkeep's stage of a run that goes on."""
+"""The upkeep's stage of a run that goes on: of its tables, and of its memory."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from threading import Event
 from typing import TYPE_CHECKING
 
 from headgate.runtime.flow import Flow
+from headgate.runtime.memory import give_back
 from headgate.runtime.stages import turn_at
 from headgate.runtime.upkeep import tend
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from headgate.runtime.workspace import Workspace
 
 EVERY_S = 2.0  # between two looks
+MEMORY_EVERY_S = 10.0
 PATIENCE_S = 60.0  # the longest wait for a backlog, or for another process' turn: that may stand still
 
 
@@ -28,6 +30,7 @@ class Keeper:
         self.project, self.flows, self.stop = project, flows, stop
         self._since = time.monotonic()
         self._seen = 0
+        self._memory_due = 0.0
 
     def over(self) -> bool:
         """At once after a stop."""
@@ -35,6 +38,7 @@ class Keeper:
 
     def turn(self) -> None:
         """Wait, then tend the tables if any has moved."""
+        self._keep_memory()
         moved = sum(flow.mark + flow.moved for flow in self.flows)
         if self.stop.wait(EVERY_S) or moved == self._seen or (self._behind() and not self._waited_enough()):
             return
@@ -48,6 +52,11 @@ class Keeper:
             self.flows[0].meter.observe(
                 "headgate_step_seconds", [(kept.seconds, 1)], dataset=self.subject, step=self.step
             )
+
+    def _keep_memory(self) -> None:
+        if (now := time.monotonic()) >= self._memory_due:
+            self._memory_due = now + MEMORY_EVERY_S
+            give_back()
 
     def _behind(self) -> bool:
         """Whether more waits for a verdict than one publication takes: the others need the cores, and the memory."""

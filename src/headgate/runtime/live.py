@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import headgate
 from headgate.errors import HeadgateError
 from headgate.runtime.continuous import Conductor, state_of
+from headgate.runtime.memory import rss_bytes
 from headgate.runtime.observe import Meter
 
 if TYPE_CHECKING:
@@ -146,13 +147,7 @@ class Pulse:
 
 def measure_process(meter: Meter) -> int:
     """Resident bytes of this process; notes them and its CPU seconds."""
-    try:
-        with open("/proc/self/statm", encoding="ascii") as file:
-            memory = int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:  # not on Linux
-        import resource
-
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    memory = rss_bytes()
     meter.set("process_resident_memory_bytes", memory)
     meter.set("process_cpu_seconds_total", time.process_time())
     return memory

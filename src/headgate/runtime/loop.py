@@ -15,6 +15,7 @@ from headgate.errors import BudgetExceeded, DefectError, FixInputError, Headgate
 from headgate.ports.engine import VERDICTS, Prepares
 from headgate.ports.source import Begins
 from headgate.runtime.idle import noted_position, nothing_to_do
+from headgate.runtime.memory import peak_rss_mib
 from headgate.runtime.outlets import outlet_nodes, outlets, serve_chosen
 from headgate.runtime.record import FAILED, DatasetRecord, RunRecord, write_record
 from headgate.runtime.select import Node, select
@@ -117,20 +118,6 @@ def _tend(project: Workspace, record: RunRecord, ran_s: float) -> None:
     kept = tend(project, ran_s)
     if kept.moved or kept.error:
         record.upkeep = kept.as_dict()
-
-
-def peak_rss_mib() -> float:
-    """The most memory this process has held. Not from getrusage: that also remembers a large parent's."""
-    try:
-        with open("/proc/self/status", encoding="ascii") as status:
-            for line in status:
-                if line.startswith("VmHWM:"):
-                    return round(int(line.split()[1]) / 1024, 1)
-    except OSError:
-        pass
-    import resource
-
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
 
 
 def _failed(record: RunRecord, error: HeadgateError) -> HeadgateError:

@@ -42,3 +42,16 @@ def test_a_backlog_goes_first_but_not_for_ever(tended, monkeypatch):
     monkeypatch.setattr(keeper, "PATIENCE_S", 0)
     one.turn()
     assert tended == [True, True]  # beside the other stages
+
+
+@pytest.mark.parametrize(("every_s", "times"), [(3600, 1), (0, 3)])
+def test_free_memory_goes_back_now_and_then_also_behind_a_backlog(tended, monkeypatch, every_s, times):
+    given = []
+    monkeypatch.setattr(keeper, "give_back", lambda: given.append(1))
+    monkeypatch.setattr(keeper, "MEMORY_EVERY_S", every_s)
+    flow = Flow(None, None, ContinuousSettings(batch_rows=100), Meter(), Condition())
+    one = keeper.Keeper(SimpleNamespace(lake=None), [flow], Event())
+    flow.moved, flow.waiting_rows = 1, 101
+    for _ in range(3):
+        one.turn()
+    assert (len(given), tended) == (times, [])
