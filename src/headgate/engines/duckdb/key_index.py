@@ -193,8 +193,9 @@ class KeyIndex:
 
     def _place(self, part: Part, column: str) -> tuple[int, int]:
         """Where in the mapped file the values of a column are."""
+        mapped: Any = self._mapped
         values: Any = part.rows.column(column).buffers()[1]
-        start = values.address - pa.py_buffer(self._mapped).address
+        start = values.address - pa.py_buffer(mapped).address
         return start, start + values.size
 
     def without(self, gone: np.ndarray, closes: pa.Table) -> Iterator[pa.Table]:
