@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 
 import pyarrow.parquet as pq
@@ -9,6 +10,7 @@ import pytest
 
 from headgate.errors import HeadgateError
 from headgate.stores.iceberg import row_writer
+from headgate.stores.iceberg.local_io import begin_sync
 from rigs import small_lake as small
 
 BATCHES, ROWS = 12, 10
@@ -82,6 +84,37 @@ def test_rows_that_are_encoded_as_fast_as_they_come_stay_in_one_file(lake, monke
     monkeypatch.setattr(row_writer.RowWriter, "_begin", lambda self: files.append(begin(self)) or files[-1])
     assert written(lake, batches()) == [BATCHES * ROWS]
     assert encoders.most == 1
+
+
+def test_row_groups_are_on_their_way_to_the_disk_before_the_commit_but_the_last_of_a_file(lake, monkeypatch):
+    monkeypatch.setattr(row_writer, "GROUP_ROWS", ROWS)
+    begun = {}
+
+    def told(path, start, end):
+        begun.setdefault(path, []).append((start, end))
+        begin_sync(path, start, end)
+
+    monkeypatch.setattr(row_writer, "begin_sync", told)
+    written(lake, (small.rows(n * ROWS, ROWS) for n in range(BATCHES)))
+    for path, stretches in begun.items():
+        footer = pq.read_metadata(path)
+        groups = [footer.row_group(n) for n in range(footer.num_row_groups)]
+        starts = [min(c.dictionary_page_offset or c.data_page_offset for c in columns_of(one)) for one in groups]
+        assert stretches == [(4, 4), *zip(starts, starts[1:], strict=False)]
+
+
+def columns_of(group):
+    return [group.column(n) for n in range(group.num_columns)]
+
+
+def test_what_was_begun_is_still_to_be_read_and_where_it_cannot_be_begun_nothing_happens(tmp_path, monkeypatch):
+    path = tmp_path / "some"
+    path.write_bytes(b"x" * 10_000)
+    begin_sync(str(path), 0, 8192)
+    assert path.read_bytes() == b"x" * 10_000
+    begin_sync(str(tmp_path / "none"), 0, 8192)
+    monkeypatch.delattr(os, "posix_fadvise")
+    begin_sync(str(path), 0, 8192)
 
 
 def test_a_file_that_is_full_is_ended_and_another_takes_its_place(lake, monkeypatch):

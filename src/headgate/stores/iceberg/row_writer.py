@@ -6,6 +6,7 @@ import os
 import uuid
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, cast
 
 import pyarrow as pa
@@ -14,6 +15,7 @@ from pyiceberg.table.metadata import TableMetadata
 
 from headgate.errors import FixInputError
 from headgate.stores.iceberg.arrow_types import arrow_schema
+from headgate.stores.iceberg.local_io import begin_sync
 from headgate.stores.iceberg.partitions import Splitter
 
 GROUP_ROWS = 128 * 1024
@@ -30,6 +32,7 @@ class _OpenFile:
         self.path = path
         self._encoder = encoder
         self._encoding: Future[None] | None = None
+        self._begun = 4  # bytes that the system has been told to write, after the format's mark
         self._sink = pa.OSFile(path, "wb")
         self._writer = pq.ParquetWriter(
             self._sink,
@@ -44,7 +47,13 @@ class _OpenFile:
     def encode(self, rows: pa.Table) -> None:
         """Hand a row group to the encoder, after the one before it."""
         self._settle()
-        self._encoding = self._encoder.submit(self._writer.write_table, rows, row_group_size=rows.num_rows)
+        self._encoding = self._encoder.submit(self._encode, rows)
+
+    def _encode(self, rows: pa.Table) -> None:
+        """While a row group is encoded, those before it are on their way to the disk: the commit waits for less."""
+        start, self._begun = self._begun, self._sink.tell()
+        begin_sync(self.path, start, self._begun)
+        self._writer.write_table(rows, row_group_size=rows.num_rows)
 
     def idle(self) -> bool:
         """Whether no row group is being encoded."""
@@ -69,13 +78,10 @@ class _OpenFile:
 
     def abandon(self) -> None:
         """Close without caring for the content."""
-        try:
-            self._settle()
-            self._writer.close()
-        except (OSError, pa.ArrowException):
-            pass
-        finally:
-            self._sink.close()
+        for end in (self._settle, self._writer.close, self._sink.close):
+            with suppress(OSError, pa.ArrowException):
+                end()
+        self._writer.is_open = False  # else it would be closed once more when its memory is given back
 
 
 class _Partition:
