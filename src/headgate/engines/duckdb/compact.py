@@ -22,6 +22,7 @@ from headgate.ports.engine import Output
 from headgate.ports.store import FileInfo
 
 RUN_BYTES = 32 * 2**20  # of Arrow memory, sorted together by each thread; 128 MiB are slower and held by each of them
+WIDENS = 4  # times that Arrow takes more than what a file has encoded, at most about: dictionaries become values
 
 
 def rewrite(
@@ -76,7 +77,7 @@ def _runs(
     for info in files:
         beside, start = hashes.get(info.path), 0
         with open_parquet(info.path) as file:
-            for groups in _portions(file.metadata, run_bytes):
+            for groups in _portions(file.metadata, run_bytes // WIDENS):
                 table = _fitted(file, groups, schema)
                 if beside is not None:
                     part = beside.slice(start, table.num_rows)
@@ -92,14 +93,14 @@ def _runs(
         yield pa.concat_tables(waiting)
 
 
-def _portions(metadata: pq.FileMetaData, run_bytes: int) -> Iterator[list[int]]:
-    """Row groups that are read together."""
+def _portions(metadata: pq.FileMetaData, most_bytes: int) -> Iterator[list[int]]:
+    """Row groups that are read together: so many encoded bytes."""
     portion: list[int] = []
     size = 0
     for number in range(metadata.num_row_groups):
         portion.append(number)
         size += metadata.row_group(number).total_byte_size
-        if size >= run_bytes:
+        if size >= most_bytes:
             yield portion
             portion, size = [], 0
     if portion:
