@@ -29,7 +29,6 @@ from headgate.errors import DefectError, FixInputError
 from headgate.ports.batch import INGESTED_AT, ODD, OFFSET, PARTITION, PREFIX, VERSION
 
 WAITING_BYTES = 32 * 2**20  # of refused rows that may wait for their reasons
-ROWS_TOGETHER = 16_384  # what one of the engine's threads takes at a time
 
 
 class TypedDecoder:
@@ -134,7 +133,7 @@ class RowJudge:
     def _fetch(self, query: Query, table: pa.Table) -> pa.Table:
         """What a statement makes of each row."""
         numbered = _numbered(table)
-        self._connection.register(SOURCE, pa.Table.from_batches(numbered.to_batches(ROWS_TOGETHER), numbered.schema))
+        self._connection.register(SOURCE, numbered)
         try:
             found = query.fetch()
         finally:

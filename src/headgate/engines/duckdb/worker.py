@@ -104,13 +104,11 @@ class Worker:
     ) -> None:
         """`opening`: a database that is being opened, for a worker that has no others beside it."""
         self.settings, self.number, self.share = settings, number, share
-        alone = share == 1 and not job.beside
-        self._cores = settings.cores if alone and RAW not in job.bronze_schema.names else 1
 
         def opened() -> duckdb.DuckDBPyConnection:
             if opening is None:
-                return connect(settings, threads=self._cores, share=share + 1)
-            return opening.result().execute(f"SET threads = {self._cores}")
+                return connect(settings, threads=1, share=share + 1)
+            return opening.result().execute("SET threads = 1")
 
         self._opening = begun(opened)  # beside the reading of the first piece, which leaves Python's lock alone
         self.versioned = VERSION in job.bronze_schema.names
@@ -159,7 +157,7 @@ class Worker:
 
     def _read(self, piece: Piece) -> tuple[Decoded, dict[str, int]]:
         """The rows of bronze are let go with this call: what is written of them may be as much again."""
-        table = read_piece(piece, self.job, self._wanted, threads=self._cores > 1)
+        table = read_piece(piece, self.job, self._wanted, threads=self.share == 1 and not self.job.beside)
         return self._judged(lambda: self._decode(table)), dict(partition_counts(table))
 
     def decode_rest(self, *, least: int = 1) -> PieceReport | None:
