@@ -94,6 +94,7 @@ class JsonDecoder:
         self.key_lists = json_columns.key_lists(dataset, self.keys)
         self._closed = unknown != "ignore"
         self._failures = 0
+        self._none: pa.Table | None = None
         self._untaken: list[pa.Table] = []
         self._waiting: list[pa.Table] = []
         self._refusals: list[str | None] = []
@@ -270,9 +271,7 @@ class JsonDecoder:
         for read, more in zip(some, reasons, strict=True):
             read.reasons.extend(r for r in more if not self._follows(r, read.bad_paths))
         bad = np.array([bool(read.reasons) for read in reads])
-        self.connection.register(SOURCE, pick(source, ~bad[whole]))
-        judged = self._exact.fetch()
-        self.connection.unregister(SOURCE)
+        judged = self._exactly(pick(source, ~bad[whole]))
         coordinates, keep = pick(lines, ~bad), np.ones(judged.num_rows, bool)
         dropped = take_dropped(judged, self.exact, coordinates, keep)
         return Decoded(
@@ -315,11 +314,18 @@ class JsonDecoder:
             source = source.append_column(key, texts[key])
         return source
 
-    def _nothing(self, table: pa.Table) -> Decoded:
-        self.connection.register(SOURCE, self._source(table.slice(0, 0), []))
+    def _exactly(self, source: pa.Table) -> pa.Table:
+        """Values that were read with care, judged. Of no rows, as where every line was broken, once and for all."""
+        if not source.num_rows and self._none is not None:
+            return self._none
+        self.connection.register(SOURCE, source)
         judged = self._exact.fetch()
         self.connection.unregister(SOURCE)
-        rows = without_marks(judged, table.slice(0, 0))
+        self._none = judged.schema.empty_table()
+        return judged
+
+    def _nothing(self, table: pa.Table) -> Decoded:
+        rows = without_marks(self._exactly(self._source(table.slice(0, 0), [])), table.slice(0, 0))
         return Decoded(rows, np.empty(0, bool), REFUSED_SCHEMA.empty_table(), DROPPED_SCHEMA.empty_table(), Counter())
 
 

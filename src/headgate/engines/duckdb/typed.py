@@ -51,7 +51,7 @@ class TypedDecoder:
         if shape not in self._made:
             self._made[shape] = self._judge(schema, odd=odd)
         decoded, refused = self._made[shape].judge(table)
-        self._no_rows = decoded.rows.slice(0, 0)
+        self._no_rows = decoded.rows.schema.empty_table()
         if refused.num_rows:
             self._waiting.setdefault(shape, []).append(plain(refused))
             if sum(rows.nbytes for some in self._waiting.values() for rows in some) > WAITING_BYTES:
