@@ -83,7 +83,7 @@ class TableWriter:
         parts = list(self._parts.values())
         self._parts.clear()
         if cores > 1 and len(parts) > 1:
-            with ThreadPoolExecutor(min(cores, len(parts)), "headgate-write") as threads:
+            with ThreadPoolExecutor(min(cores + 1, len(parts)), "headgate-write") as threads:  # one waits for the disk
                 list(threads.map(self._end, parts))
         else:
             for part in parts:

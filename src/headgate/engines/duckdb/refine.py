@@ -83,12 +83,12 @@ def _decide(job: RefineJob, reports: Sequence[PieceReport], pool: Pool, silver: 
         return None
     ordered = in_order(np.concatenate(hashes))
     deleted = [r.deleted for r in reports if r.deleted is not None]
-    suspects = distinct(np.concatenate([repeated(ordered), *deleted]))
+    suspects = without_repeats(in_order(np.concatenate([repeated(ordered), *deleted])))
     if not len(suspects) and not silver.files:
         return None
     wanted = without_repeats(ordered) if silver.files else suspects
     rows = silver.rows_with(wanted, _bounds(reports), _values(reports))
-    suspects = distinct(np.concatenate([suspects, rows[KEY].to_numpy()]))
+    suspects = without_repeats(in_order(np.concatenate([suspects, rows[KEY].to_numpy()])))
     if not len(suspects):
         return None
     return decide(

@@ -210,8 +210,12 @@ def _accepted(
     group, code, at = standing
     codes = code[at]
     starts, of = _runs(group[at], codes if versions else None)
-    newest = codes[np.append(starts[1:], len(at)) - 1]  # rows of a key stand by order: the last has the greatest
-    top = codes == newest[of]
+    last = np.append(starts[1:], len(at)) - 1  # rows of a key stand by order: the last has the greatest
+    top = codes == codes[last][of]
+    by, same = np.empty(len(at), np.int64), np.empty(len(at), bool)
+    if int(top.sum()) == len(starts):  # one for each key
+        by[at], same[at] = at[last][of], top
+        return by, same
     content: np.ndarray = rows[CONTENT].to_numpy()
     top_at, top_of = at[top], of[top]
     top_starts = np.flatnonzero(np.r_[True, top_of[1:] != top_of[:-1]])
@@ -222,7 +226,6 @@ def _accepted(
     if tied.any():
         found = break_ties(database(), Tied.of(rows, top_at[tied], top_of[tied]), last_positions)
         winner[found.groups], won[found.groups] = found.winners, content[found.winners]
-    by, same = np.empty(len(at), np.int64), np.empty(len(at), bool)
     by[at], same[at] = winner[of], top & (content[at] == won[of])
     return by, same
 
