@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from bench.events import CONTRACT, write_events
 from bench.measure import ROOT, Cost
 from bench.report import Figure, figure
+from headgate.stores.iceberg import peek
 
 if TYPE_CHECKING:
     from rigs.kafka import Broker
@@ -124,6 +125,21 @@ class Going:
         totals = [one["datasets"][0]["totals"] for one in found]
         return int(sum(v for one in totals for k, v in one.items() if k not in ("landed", "bytes")))
 
+    def shown(self) -> int:
+        """Events that silver is past, whoever judged them: by the catalog, which is exact at any moment."""
+        settings = {"warehouse": os.path.join(self.folder, ".headgate", "lake")}
+        position = peek(settings).position("silver.events", "bronze.events")
+        return sum(map(int, position.tokens.values())) if position is not None else 0
+
+    def until_shown(self, rows: int, limit_s: float = 600) -> tuple[int, float, float]:
+        """Events that silver is past, once they are so many; CPU seconds so far; and when that was."""
+        deadline = time.perf_counter() + limit_s
+        while (shown := self.shown()) < rows:
+            if time.perf_counter() > deadline:
+                raise RuntimeError(f"{shown} of {rows} judged: {self.live()}")
+            time.sleep(0.02)
+        return shown, self.cpu_s(), time.perf_counter()
+
     def cpu_s(self) -> float:
         """CPU seconds of all workers so far."""
         ticks = 0
@@ -202,11 +218,7 @@ def _sustained(broker: Broker, lines: Sequence[bytes], settings: str = "", worke
     produce(broker, topic, lines, EVENTS, None)
     going = Going(broker, topic, settings, workers)
     going.until_live()
-    marks = []
-    for rows in (1, EVENTS // 2, EVENTS):
-        going.until_judged(rows)
-        marks.append((going.judged(), going.cpu_s(), time.perf_counter()))
-    first, middle, last = marks
+    first, middle, last = (going.until_shown(rows) for rows in (1, EVENTS // 2, EVENTS))
     us, later_us = (1e6 * (last[1] - since[1]) / (last[0] - since[0]) for since in (first, middle))
     return _Sustained((last[0] - first[0]) / (last[2] - first[2]), us, later_us, going.stop(EVENTS))
 

@@ -276,7 +276,7 @@ class Refiner:
         """Judge what waits; else wait for it."""
         due = time.monotonic() >= self._looked + LOOK_S
         if not (self._more or self._theirs or self.flow.waiting_rows or due):
-            if not self.flow.wait(lambda: self.flow.waiting_rows > 0 or self.stop.is_set(), WAIT_S):
+            if not self.flow.wait(lambda: self.flow.waiting_rows > 0 or self._last(), WAIT_S):
                 self._rest()
             self._moved_s = time.monotonic()
         elif self._is_mine() or time.monotonic() > self._moved_s + STUCK_S:
@@ -284,6 +284,10 @@ class Refiner:
             self._moved_s = time.monotonic()
         else:
             self._look()
+
+    def _last(self) -> bool:
+        """Whether nothing more will be landed here."""
+        return self.stop.is_set() and not self.flow.landing
 
     def _rest(self) -> None:
         """Nothing of this process waits. If it is the one that judges: does anything of another one's? When nothing has

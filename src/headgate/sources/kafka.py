@@ -29,6 +29,7 @@ from headgate.sources.kafka_rows import SCHEMA, no_rows
 from headgate.sources.kafka_settings import Settings, passed_of, settings_of
 from headgate.sources.kafka_topic import Facts, Range, Topic, has_id
 
+SETTLING_S = 0.05  # between two looks whether the group has settled: the other members have to hear of it first
 __all__ = ["SCHEMA", "KafkaSource", "Settings", "connect"]
 
 
@@ -88,7 +89,7 @@ class KafkaSource:
         if self._settings.group is not None and self._member is None:
             self._member = Member(self._topic.address, self._settings)
         while self._member is not None and self._member.partitions is None:
-            self._member.poll()
+            self._member.poll(SETTLING_S)
             yield self._nothing(after)
         facts = self._topic.facts()
         mine = range(facts.partitions) if self._member is None else sorted(self._member.partitions or ())

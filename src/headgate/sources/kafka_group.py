@@ -42,9 +42,9 @@ class Member:
         )
         self._client.subscribe([settings.topic], on_assign=self._given, on_revoke=self._taken, on_lost=self._taken)
 
-    def poll(self) -> None:
-        """Hear what the group says. FixInputError when it does not take us."""
-        message = self._client.poll(0)
+    def poll(self, wait_s: float = 0.0) -> None:
+        """Hear what the group says, for up to so long. FixInputError when it does not take us."""
+        message = self._client.poll(wait_s)
         if message is None or message.error() is None:
             return  # a message that came before the partition was paused; the reader gets it too
         error = error_of(message.error(), self._address, SourceUnavailable, where=self._settings.topic)
