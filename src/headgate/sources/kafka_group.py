@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from threading import Thread
 from typing import Any
 
 from headgate.clients.kafka import Address, error_of, module, name_of
 from headgate.errors import FixInputError, SourceUnavailable
 from headgate.sources.kafka_settings import Settings
+
+LEAVING_S = 5.0
 
 
 class Member:
@@ -57,8 +60,11 @@ class Member:
             tell(self._client, self._settings.topic, mine, wait=False)
 
     def close(self) -> None:
-        """Leave the group; a member with a lasting name is expected back."""
-        self._client.close()
+        """Leave the group; a member with a lasting name is expected back. While the group gives its partitions anew the
+        client may wait for other members for as long as a session: after a moment it is left to do so by itself."""
+        leaving = Thread(target=self._client.close, name="kafka-leave", daemon=True)
+        leaving.start()
+        leaving.join(LEAVING_S)
 
     def _given(self, client: Any, partitions: Any) -> None:
         client.incremental_assign(partitions)

@@ -184,6 +184,18 @@ def test_who_judges_goes_on_until_nothing_has_waited_for_a_while_and_then_lets_a
         lander.reset()
 
 
+def test_a_refiner_that_is_asked_to_stop_sleeps_until_landing_has_ended(project, flow, monkeypatch):
+    stop = Event()
+    one = stages.Refiner(project, flow, run(), stop, BoundedSemaphore(2))
+    one._more, one._looked = False, stages.time.monotonic()
+    asked = []
+    monkeypatch.setattr(Flow, "wait", lambda _, ready, seconds: asked.append((flow.landing, ready())))
+    stop.set()
+    for flow.landing in (True, False):
+        one.turn()
+    assert asked == [(True, False), (False, True)]
+
+
 def test_a_process_that_stands_still_in_its_turn_does_not_hold_up_the_others(project, flow, monkeypatch):
     lander = stages.Lander(project, flow, run(), Event())
     lander.turn()
