@@ -351,6 +351,31 @@ def test_rows_of_others_are_not_touched(database):
     assert database.run("SELECT v FROM silver.t") == [(1,)]
 
 
+@pytest.mark.parametrize("there", [True, False], ids=["an empty table", "no table"])
+def test_of_two_streams_that_come_into_one_table_at_once_the_second_is_refused(database, there):
+    """Neither has a position when the other looks; the first to move its own has the table."""
+    database.run("CREATE SCHEMA silver")
+    if there:
+        database.run("CREATE TABLE silver.t (v bigint)")
+    spec = TableSpec("bronze.t", pa.schema([("v", pa.int64())]))
+    slow = open_sink(database.url, {"mode": "append", "schema": "silver"}, spec)
+
+    def batches():
+        yield Batch(pa.RecordBatch.from_pydict({"v": [7]}), Position.start(), None)
+        quick = open_sink(database.url, {"mode": "append"}, TableSpec("silver.t", spec.schema))
+        quick.commit(
+            "silver.t", [Batch(pa.RecordBatch.from_pydict({"v": [1]}), Position.start(), Position({"p": "1"}))]
+        )
+        quick.close()
+        yield Batch(pa.RecordBatch.from_pydict({"v": [8]}), Position.start(), Position({"p": "2"}))
+
+    with pytest.raises(FixInputError, match="is where silver.t is served"):
+        slow.commit("bronze.t", batches())
+    slow.close()
+    assert database.run("SELECT v FROM silver.t") == [(1,)]
+    assert database.run("SELECT stream FROM silver.headgate_positions") == [("silver.t",)]
+
+
 def test_a_table_that_somebody_dropped_is_made_again_from_the_start(database):
     serve(database, {"v": [1]})
     database.run("DROP TABLE silver.t")

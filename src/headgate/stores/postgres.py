@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from psycopg2.extensions import connection
 
 _LOCK = 7_236_071_003_417_655_296  # of the advisory lock under which tables are made and altered
+_CLAIM = 1_684_762  # of those, one a table, under which its rows take effect
 _SETTLE_S = 30.0  # how long to ask for the outcome of a commit whose answer was lost
 
 
@@ -167,7 +168,8 @@ class PostgresSink:
 
         1. Tables are made or altered, in a transaction of its own: no row moves.
         2. Rows are copied: into a new table, into the table itself, or beside it.
-        3. The position moves from where the batches start, or everything is refused. From here on a rival waits.
+        3. No other stream has come into the table meanwhile, and the position moves from where the batches start; or
+           everything is refused. From here on a rival waits.
         4. What was copied beside takes effect; a new table gets its key and its name.
         5. COMMIT. When its answer is lost, the server is asked what became of the transaction.
         """
@@ -183,6 +185,8 @@ class PostgresSink:
                 return 0
             crash.point("postgres store: rows copied, position not moved")
             with self.target.translated(self.table):
+                run(opened, "SELECT pg_advisory_xact_lock(%s, hashtext(%s))", [_CLAIM, self.table])
+                self._refuse_others(opened, stream)
                 self._move(opened, stream, stretch.start, stretch.end)  # 3
                 load.take_effect()  # 4
                 transaction = str(run(opened, "SELECT txid_current()")[0][0][0])
@@ -196,13 +200,7 @@ class PostgresSink:
 
     def _prepare(self, opened: connection, stream: str) -> None:
         with self.target.translated(self.table):
-            if others := self._others(opened, stream):
-                raise FixInputError(
-                    f"{self.table} is where {others[0]} is served",
-                    where=str(self.target),
-                    hint=f"name another `schema` for {stream}",
-                    stage="serve",
-                )
+            self._refuse_others(opened, stream)
             if self._shaping(opened):
                 opened.rollback()
                 run(
@@ -221,14 +219,20 @@ class PostgresSink:
                 )
             opened.rollback()
 
-    def _others(self, opened: connection, stream: str) -> list[str]:
-        """Other streams whose rows stand in this table."""
+    def _refuse_others(self, opened: connection, stream: str) -> None:
+        """FixInputError when rows of another stream stand in this table."""
         _, positions = tables.exists(opened, self.place.schema)
         if not positions or tables.look(opened, self.table) is None:
-            return []
+            return
         sql = f"SELECT DISTINCT stream FROM {self.positions} WHERE stream <> %s ORDER BY stream"
-        rows, _ = run(opened, sql, [stream])
-        return [name for (name,) in rows if (name.partition(".")[2] or name) == self.place.short]
+        for (other,) in run(opened, sql, [stream])[0]:
+            if (other.partition(".")[2] or other) == self.place.short:
+                raise FixInputError(
+                    f"{self.table} is where {other} is served",
+                    where=str(self.target),
+                    hint=f"name another `schema` for {stream}",
+                    stage="serve",
+                )
 
     def _shaping(self, opened: connection) -> list[str]:
         """SQL that makes what is missing around the rows."""
