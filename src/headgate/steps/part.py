@@ -47,7 +47,8 @@ class Part:
 
 
 class Later(Sequence[FileInfo]):
-    """A table's files, looked up when they are asked for: few jobs need the ledger's, and every run adds one."""
+    """A table's files, looked up when they are asked for, by whichever thread: few jobs need the
+    ledger's, and every run adds one."""
 
     def __init__(self, view: TableView) -> None:
         self._view = view

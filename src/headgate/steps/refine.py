@@ -189,7 +189,7 @@ class Step:
             ],
             bronze_schema=self.bronze.schema,
             spans=spans,
-            silver=[] if self.fresh or silver is None else silver.files(),
+            silver=[] if self.fresh or silver is None else Later(silver),
             ledger=[] if self.fresh or ledger is None else Later(ledger),
             outputs={layer: self._output(layer) for layer in LAYERS},
             run_id=self.run.id,

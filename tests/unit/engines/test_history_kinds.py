@@ -249,6 +249,7 @@ def test_files_that_are_shared_among_cores_lose_the_same_rows(tmp_path, of, monk
 def test_lost_indexes_cost_time_and_change_nothing(tmp_path, of):
     rows = [Row(k, 1, "north", "a", deletes=k % 2 == 0) for k in range(6)]
     rig = run(tmp_path, of, [rows])
+    rig.engine.close()
     for name in os.listdir(tmp_path / "keys" / "things"):
         os.truncate(tmp_path / "keys" / "things" / name, 100)
     rig.engine = Rig(tmp_path / "other", of, cache_directory=f"{tmp_path}/keys").engine

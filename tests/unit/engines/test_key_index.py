@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import threading
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +12,7 @@ import pytest
 from refine_rig import Rig, dataset, integer, text
 
 from headgate.contract.to_arrow import VALID_TO
-from headgate.engines.duckdb import key_index
+from headgate.engines.duckdb import key_index, refine
 from headgate.engines.duckdb.judgement import CONTENT, KEY
 from headgate.engines.duckdb.key_index import ROW, IndexLayout, IndexWriter, Wanted, open_index
 
@@ -144,12 +145,67 @@ def test_an_index_of_other_columns_or_of_another_size_is_not_taken(tmp_path):
     assert open_index(other, "data/f.parquet", 10) is None
 
 
+def test_an_index_has_its_name_once_it_is_on_the_disk_and_whoever_looks_waits_for_it(tmp_path, monkeypatch):
+    layout, begun, may_end = IndexLayout.of(str(tmp_path), COLUMNS, "test"), threading.Event(), threading.Event()
+    named_before_synced = []
+
+    def sync(_descriptor):
+        begun.set()
+        assert may_end.wait(60)
+        named_before_synced.append(os.path.exists(layout.path("data/f.parquet")))
+
+    monkeypatch.setattr(os, "fsync", sync)
+    writer = IndexWriter(layout)
+    writer.add(rows(random_hashes(10)), 0)
+    writer.close("data/f.parquet")  # comes back while the disk is at work
+    assert begun.wait(60)
+    may_end.set()
+    assert open_index(layout, "data/f.parquet", 10).rows == 10
+    assert named_before_synced == [False]
+
+
+def test_an_index_that_the_disk_did_not_take_is_not_there(tmp_path, monkeypatch):
+    def refuse(_descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    assert indexed(tmp_path, random_hashes(10)) is None
+    assert os.listdir(tmp_path) == []
+
+
+def test_what_a_job_lets_go_does_not_take_the_next_ones_indexes_along(tmp_path, monkeypatch):
+    rig = Rig(tmp_path, dataset([integer("k", required=True, key_position=1), text("v")], key=("k",)))
+    may_go, list_folder = threading.Event(), os.listdir
+
+    def listed(folder):
+        assert may_go.wait(60)
+        return list_folder(folder)
+
+    rig.land(pa.table({"k": [1], "v": ["a"]}))
+    rig.refine()
+    monkeypatch.setattr(os, "listdir", listed)
+    rig.land(pa.table({"k": [2], "v": ["b"]}))
+    rig.refine()  # what it has no use for is still to go
+    rig.land(pa.table({"k": [3], "v": ["c"]}))
+
+    def settled(folder):
+        may_go.set()
+        key_index.settle(folder)
+
+    monkeypatch.setattr(refine, "settle", settled)
+    rig.refine()
+    may_go.set()
+    rig.engine.close()
+    assert len(list(os.scandir(tmp_path / "keys" / "things"))) == 3
+
+
 @pytest.mark.parametrize("changed", [[1], [1, 2]])
 def test_a_row_that_is_not_where_the_index_says_stops_the_job(tmp_path, changed):
     of = dataset([integer("k", required=True, key_position=1), text("v")], key=("k",))
     rig = Rig(tmp_path, of)
     rig.land(pa.table({"k": [1, 2], "v": ["a", "b"]}))
     rig.refine()
+    key_index.settle()
     (name,) = (tmp_path / "keys" / "things").iterdir()
     reader = pa.ipc.open_file(pa.OSFile(str(name)))
     batch = reader.get_batch(0)

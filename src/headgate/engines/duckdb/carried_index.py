@@ -12,15 +12,17 @@ import pyarrow as pa
 
 from headgate.engines.duckdb.arrays import take
 from headgate.engines.duckdb.judgement import CONTENT, KEY
-from headgate.engines.duckdb.key_index import ROW, IndexLayout, open_index
+from headgate.engines.duckdb.key_index import ROW, IndexLayout, open_index, settle
 from headgate.ports.store import FileInfo
 
 
 def kept_indexes(cache: str, dataset: str) -> Mapping[str, Sequence[str]]:
     """The kept indexes of a dataset: name of the data file, without its ending -> paths, newest first."""
     found: dict[str, list[tuple[float, str]]] = {}
+    folder = os.path.join(cache, dataset)
+    settle(folder)
     with suppress(FileNotFoundError):
-        for entry in os.scandir(os.path.join(cache, dataset)) if cache and dataset else ():
+        for entry in os.scandir(folder) if cache and dataset else ():
             stem, _, rest = entry.name.rpartition("-")
             if rest.endswith(".arrow"):
                 with suppress(FileNotFoundError):

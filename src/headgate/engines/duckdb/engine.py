@@ -11,6 +11,7 @@ from headgate.engines.duckdb.connection import Settings
 from headgate.engines.duckdb.files import disk_errors, missing_files
 from headgate.engines.duckdb.history import Indexes
 from headgate.engines.duckdb.idle import Idle
+from headgate.engines.duckdb.key_index import settle
 from headgate.engines.duckdb.models import derive, describe
 from headgate.engines.duckdb.query import query, references
 from headgate.engines.duckdb.refine import refine
@@ -65,5 +66,6 @@ class DuckDBEngine:
             return rewrite(self.settings, groups, output, beside=beside)
 
     def close(self) -> None:
-        """Give back what rests between jobs."""
+        """Give back what rests between jobs, once what was put aside is done."""
         self._idle.close()
+        settle()

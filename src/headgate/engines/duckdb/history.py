@@ -20,7 +20,16 @@ from headgate.engines.duckdb.arrays import compute, fetch, whole
 from headgate.engines.duckdb.connection import Database, Settings
 from headgate.engines.duckdb.files import open_parquet, plain_type
 from headgate.engines.duckdb.judgement import CONTENT, DELETES, KEY, content_hash, key_columns
-from headgate.engines.duckdb.key_index import FILTER, ROW, IndexLayout, IndexWriter, KeyIndex, Wanted, open_index
+from headgate.engines.duckdb.key_index import (
+    FILTER,
+    ROW,
+    IndexLayout,
+    IndexWriter,
+    KeyIndex,
+    Wanted,
+    aside,
+    open_index,
+)
 from headgate.engines.duckdb.lateness import Cutoff
 from headgate.errors import DefectError
 from headgate.ports.batch import OFFSET, PARTITION, VERSION
@@ -242,13 +251,16 @@ def forget_others(layout: IndexLayout, indexes: Indexes, files: Sequence[FileInf
     the time to make it again."""
     paths = {layout.path(path) for path in [*(info.path for info in files), *new]}
     indexes.keep(layout.folder, paths)
-    if not layout.folder or not os.path.isdir(layout.folder):
-        return
-    wanted = {os.path.basename(path) for path in paths}
-    for name in os.listdir(layout.folder):
-        if name not in wanted and not name.endswith(".part"):
-            with suppress(OSError):
-                os.unlink(os.path.join(layout.folder, name))
+    if layout.folder:
+        aside(layout.folder, lambda: _unlink_others(layout.folder, {os.path.basename(path) for path in paths}))
+
+
+def _unlink_others(folder: str, wanted: Collection[str]) -> None:
+    with suppress(OSError):  # without indexes there is no folder
+        for name in os.listdir(folder):
+            if name not in wanted and not name.endswith(".part"):
+                with suppress(OSError):
+                    os.unlink(os.path.join(folder, name))
 
 
 def _less(one: Any, other: Any) -> bool:

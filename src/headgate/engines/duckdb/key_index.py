@@ -19,8 +19,11 @@ import hashlib
 import math
 import mmap
 import os
+import threading
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,6 +44,28 @@ _WORD = 4  # rows that share a word of the filter
 _ROWS_TO_A_PAGE = 512  # hashes
 _MANY = 65_536  # rows from which the pages of a part are worth giving back
 _FEW_WANTED = 64  # keys that leave most pages of a filter alone
+_ASIDE: dict[str, list[Future[None]]] = {}  # folder -> what is being done there
+_LOCK = threading.Lock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_ASIDE.clear)  # whoever was to do it is not there
+
+
+def aside(folder: str, work: Callable[[], None]) -> None:
+    """Let another thread work on the indexes in a folder: nobody waits for it before the next look at them."""
+    thread = ThreadPoolExecutor(1, "headgate-index")
+    with _LOCK:
+        _ASIDE.setdefault(folder, []).append(thread.submit(work))
+    thread.shutdown(wait=False)
+
+
+def settle(folder: str | None = None) -> None:
+    """Wait until everything is done that was put aside for a folder, or for all."""
+    with _LOCK:
+        pending = {name: tuple(some) for name, some in _ASIDE.items() if folder in (None, name)}
+    for name, some in pending.items():
+        wait(some)
+        with _LOCK:
+            _ASIDE[name] = [one for one in _ASIDE.get(name, ()) if one not in some]
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,17 +281,25 @@ class IndexWriter:
         self._write(rows)
 
     def close(self, data: str) -> KeyIndex | None:
-        """Finish the index of this data file; the index itself where it is kept in memory."""
+        """Finish the index of this data file; the index itself where it is kept in memory. One on disk gets its name
+        once it is whole there, beside what the caller does next; see `settle`."""
         self._flush()
         if not self._path:
             return KeyIndex(self._parts, self._layout)
         if self._writer is not None:
             self._writer.close()
             self._sink.flush()
-            os.fsync(self._sink.fileno())
-            self._sink.close()
-            os.replace(self._path, self._layout.path(data))
+            aside(self._layout.folder, lambda: self._name(self._layout.path(data)))
         return None
+
+    def _name(self, path: str) -> None:
+        try:
+            with self._sink:
+                os.fsync(self._sink.fileno())
+            os.replace(self._path, path)
+        except OSError:  # without an index its file is read once more
+            with suppress(OSError):
+                os.unlink(self._path)
 
     def _flush(self) -> None:
         if not self._rows:
@@ -301,6 +334,7 @@ def _mapped(path: str) -> mmap.mmap:
 def open_index(layout: IndexLayout, data: str, rows: int | None) -> KeyIndex | None:
     """The kept index of a data file of so many rows; None when there is none that is whole."""
     path = layout.path(data)
+    settle(layout.folder)
     if not layout.folder or not os.path.exists(path):
         return None
     try:

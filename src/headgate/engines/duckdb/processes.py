@@ -24,6 +24,7 @@ import pyarrow as pa
 
 from headgate.engines.duckdb.connection import Settings
 from headgate.engines.duckdb.files import disk_errors
+from headgate.engines.duckdb.key_index import settle
 from headgate.engines.duckdb.pieces import Piece
 from headgate.engines.duckdb.worker import PieceReport, Worker, WriteReport
 from headgate.errors import DefectError, HeadgateError, RetryableError
@@ -166,6 +167,7 @@ def serve(numbers: Sequence[int]) -> None:
         if number != mine:
             os.close(number)
     _work(Connection(mine))
+    settle()
     for pid in forked:
         os.waitpid(pid, 0)
     sys.stdout.flush()

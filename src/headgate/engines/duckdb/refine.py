@@ -24,14 +24,14 @@ from headgate.engines.duckdb.hashes import in_order
 from headgate.engines.duckdb.history import FILE_NUMBER, Indexes, Silver, forget_others, index_layout, last_positions
 from headgate.engines.duckdb.idle import Idle
 from headgate.engines.duckdb.judgement import CONTENT, KEY
-from headgate.engines.duckdb.key_index import ROW
+from headgate.engines.duckdb.key_index import ROW, settle
 from headgate.engines.duckdb.lateness import limit
 from headgate.engines.duckdb.output import TableWriter, Written
 from headgate.engines.duckdb.pieces import partition_counts, plan_pieces
 from headgate.engines.duckdb.pool import Pool, open_pool
 from headgate.engines.duckdb.rewrite import Rewrite, RewriteReport, rewrite
 from headgate.engines.duckdb.verdicts import Verdicts, decide, partition_ranks, repeated
-from headgate.engines.duckdb.worker import AT, PIECE, PieceReport, WriteReport, merged
+from headgate.engines.duckdb.worker import AT, PIECE, PieceReport, WriteReport, begun, merged
 from headgate.errors import DefectError
 from headgate.ports.batch import OFFSET, PARTITION
 from headgate.ports.engine import (
@@ -52,6 +52,10 @@ def refine(settings: Settings, job: RefineJob, indexes: Indexes, idle: Idle) -> 
     job, cutoff = limit(job)
     pieces = plan_pieces(job)
     layout = index_layout(settings, job)
+    if layout:
+        settle(layout.folder)  # what the last job let go would else take indexes of this one along
+        if not job.beside:
+            begun(lambda: len(job.silver))  # silver's files are looked up while bronze is read
     with open_pool(settings, job, pieces, idle) as pool, idle.database(settings) as database:
         reports = pool.decode(pieces)
         silver = Silver(database, job, layout, indexes, cutoff) if layout else None
