@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from headgate.runtime.memory import peak_rss_mib
 from headgate.runtime.outlets import outlet_nodes, outlets, serve_chosen
 from headgate.runtime.record import FAILED, DatasetRecord, RunRecord, write_record
 from headgate.runtime.select import Node, select
+from headgate.runtime.turns import short_turns
 from headgate.steps.run import Run, silent
 
 if TYPE_CHECKING:
@@ -102,7 +102,8 @@ def recorded(project: Workspace, record: RunRecord, this: Run) -> Iterator[None]
     if record.moved:
         from headgate.runtime.runs_table import publish_record
 
-        publish_record(project.lake, record, this)
+        with short_turns():
+            publish_record(project.lake, record, this)
 
 
 def chosen_models(project: Workspace, chosen: Collection[str]) -> list[Model]:
@@ -163,7 +164,8 @@ def _dataset(
     begun = time.perf_counter()
     if accept_quarantine:
         record.moved |= release(dataset, project.lake, this)
-    judged = refine(dataset, project.lake, project.engine, this, rebuild=full_refresh)
+    with short_turns():
+        judged = refine(dataset, project.lake, project.engine, this, rebuild=full_refresh)
     _note(mine, judged)
     mine.seconds["refine"] = round(time.perf_counter() - begun, 3)
     record.moved |= judged.publications > 0
@@ -185,7 +187,7 @@ def _land(project: Workspace, dataset: Dataset, chosen: set[str], this: Run) -> 
             return land_full_reads(dataset, source, project.lake, project.engine, this)
         if isinstance(source, Begins) and (position := noted_position(project, dataset)) is not None:
             source.begin(position)  # the lake takes a third of a second to load, on one core
-        with _giving_way():
+        with short_turns():
             from headgate.steps.land import land
 
             project.lake  # noqa: B018 - loads it
@@ -195,17 +197,6 @@ def _land(project: Workspace, dataset: Dataset, chosen: set[str], this: Run) -> 
         raise
     finally:
         source.close()
-
-
-@contextmanager
-def _giving_way() -> Iterator[None]:
-    """A thread that fetches waits for this one at each of its steps: half a millisecond in place of Python's five."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(0.0005)
-    try:
-        yield
-    finally:
-        sys.setswitchinterval(before)
 
 
 def _get_ready(project: Workspace, dataset: Dataset, chosen: set[str]) -> Callable[[], None] | None:
