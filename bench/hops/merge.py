@@ -61,7 +61,7 @@ duckdb.sql(f'''copy (select i as id, date '2026-01-01' + (i * {days} // {rows}):
 """
 _STEP = """
 import resource, sys, time
-import headgate.engines.duckdb.engine  # the peers' imports do not count either
+import headgate.engines.duckdb.engine, headgate.steps.refine, headgate.steps.replay  # the peers' imports do not count either
 from headgate import Project
 project = Project.open(sys.argv[1])
 project.run("bronze.sales")

@@ -151,7 +151,10 @@ def _ledger_rows(job: RefineJob, rows: pa.Table, *, verdict: str | None = None) 
     count = rows.num_rows
 
     def always(value: object, of: Any) -> Array:
-        return pa.repeat(pa.scalar(value, of), count)
+        once: Any = pa.array([value], of)
+        if pa.types.is_string(of):
+            return pa.DictionaryArray.from_arrays(np.zeros(count, np.int32), once)
+        return pa.repeat(once[0], count)
 
     table = pa.table(
         {
