@@ -47,10 +47,12 @@ def _go_on(arguments: argparse.Namespace) -> int:
     from headgate.runtime.alerts import watching
     from headgate.runtime.continuous import Conductor
     from headgate.runtime.live import Pulse
+    from headgate.runtime.memory import share_heap
     from headgate.runtime.observe import Meter
 
     if arguments.full_refresh:
         raise FixInputError("--continuous and --full-refresh exclude each other", hint="rebuild first, then go on")
+    share_heap()
     gc.freeze()
     gc.enable()  # what goes on for days must not leave its circles lying
     progress = show.Progress(steady=True)

@@ -32,5 +32,31 @@ def test_after_a_burst_free_memory_goes_back_to_the_system():
     assert kept < 20e6
 
 
+THREADS = """
+import ctypes, sys, threading
+from headgate.runtime.memory import share_heap
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+if sys.argv[1] == "shared":
+    share_heap()
+heaps = []
+def take():
+    heaps.append(libc.malloc(50_000) >> 26)  # a heap of a thread begins at a multiple of 64 MiB
+    together.wait()
+together = threading.Barrier(4)
+threads = [threading.Thread(target=take) for _ in range(4)]
+for one in threads: one.start()
+for one in threads: one.join()
+print(len(set(heaps)))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other C libraries have no heaps of threads")
+@pytest.mark.parametrize(("how", "most"), [("shared", {1, 2}), ("apart", {4})])
+def test_threads_share_a_heap_where_that_is_asked_for(how, most):
+    done = subprocess.run([sys.executable, "-c", THREADS, how], capture_output=True, text=True, check=True)
+    assert int(done.stdout) in most
+
+
 def test_what_is_held_is_at_most_the_peak():
     assert 0 < rss_bytes() / 2**20 <= peak_rss_mib() + 1
