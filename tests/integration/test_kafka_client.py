@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import struct
 import threading
 
@@ -9,7 +10,8 @@ import pyarrow as pa
 import pytest
 
 from headgate import native
-from headgate.clients.kafka import Address
+from headgate.clients.kafka import Address, admin
+from headgate.clients.kafka_topics import topic as described
 from headgate.contract.model import Dataset, Server
 from headgate.errors import FixInputError, SourceUnavailable
 from headgate.ports.batch import Position
@@ -235,3 +237,19 @@ def test_headers_with_a_name_that_is_no_text_are_told_as_such():
         None,
         [{"name": "b", "value": b"3"}],
     ]
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [lambda asked, _: asked.facts(), lambda asked, client: described(client, asked.address, asked.settings.topic)],
+)
+def test_to_ask_again_and_again_what_a_topic_is_holds_no_memory(broker, ask):
+    """A run that goes on asks ten times a second, for days."""
+    asked = topic_of(broker, broker.topic(1))
+    client = admin(asked.address)
+    for _ in range(100):
+        last = ask(asked, client)
+    asked.close()
+    assert last
+    gc.collect()
+    assert sum(type(one).__name__ == "Uuid" for one in gc.get_objects()) < 50

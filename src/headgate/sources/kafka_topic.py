@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from headgate.clients.kafka import Address, error_of, module
+from headgate.clients.kafka_topics import id_of
 from headgate.errors import FixInputError, PositionLost, SourceChanged, SourceUnavailable
 from headgate.sources.kafka_position import Token, label
 from headgate.sources.kafka_settings import Settings
@@ -69,7 +70,7 @@ class Topic:
         def ask(admin: Any) -> Facts:
             told = self._answer(admin.describe_topics(TopicCollection([name]), request_timeout=_TRY_S)[name])
             missing = tuple(p.id for p in told.partitions if p.leader is None or p.leader.id < 0)
-            topic = str(told.topic_id)
+            topic = id_of(told)
             if topic != self._known_topic:  # else its id, which no other topic ever has, speaks for the cluster too
                 self._known_cluster = str(admin.list_topics(name, timeout=_TRY_S).cluster_id)
                 self._known_topic = topic if has_id(topic) else ""
