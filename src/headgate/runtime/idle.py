@@ -13,7 +13,7 @@ from headgate.ports.batch import Position
 from headgate.ports.source import Peeks
 from headgate.runtime.outlets import Outlet, nothing_served, outlets
 from headgate.runtime.record import DatasetRecord, RunRecord
-from headgate.runtime.wire import lake_settings, standing
+from headgate.runtime.wire import standing
 
 if TYPE_CHECKING:
     from headgate.runtime.workspace import Workspace
@@ -27,11 +27,9 @@ def nothing_to_do(project: Workspace, chosen: Collection[str], record: RunRecord
 
     False means "perhaps": the run looks itself.
     """
-    from headgate.stores.iceberg import peek
-
     if not (project.folder / project.settings.lake.warehouse).is_dir():
         return False
-    seen = peek(lake_settings(project.settings, project.folder, project.env))
+    seen = project.noted()
     kept = [model.name for model in project.models if model.table in chosen]
     if not all(_model_is_current(seen, m.table, m.fingerprint) for m in project.models if m.table in chosen):
         return False
@@ -54,11 +52,9 @@ def nothing_to_do(project: Workspace, chosen: Collection[str], record: RunRecord
 
 def noted_position(project: Workspace, dataset: Dataset) -> Position | None:
     """Where bronze stands by the catalog's notes; None when only the table itself can tell."""
-    from headgate.stores.iceberg import peek
-
     bronze = f"bronze.{dataset.name}"
     with suppress(HeadgateError):
-        seen = peek(lake_settings(project.settings, project.folder, project.env))
+        seen = project.noted()
         return seen.position(bronze, dataset.name) if bronze in seen.tables else Position.start()
     return None
 

@@ -24,13 +24,11 @@ from headgate.ports.batch import TIMESTAMP, Batch, Position
 from headgate.ports.source import Acknowledges, Follows, Peeks, Source, Tells
 from headgate.ports.store import Lake, TakesTurns
 from headgate.runtime.flow import Flow
-from headgate.runtime.wire import lake_settings
 from headgate.steps.judged import Judged, check_budget
 from headgate.steps.land import Incoming, Landed, Pace, bronze_name, bronze_spec, keep_end, land_group, offset_fact
 from headgate.steps.portion import pending, stream_of
 from headgate.steps.refine import refine
 from headgate.steps.run import Run
-from headgate.stores.iceberg import Peek, peek
 
 if TYPE_CHECKING:
     from headgate.ports.store import TableSpec
@@ -321,13 +319,9 @@ class Refiner:
                 self._stops, self._moved_s = stops, time.monotonic()
         time.sleep(NOT_MINE_S)
 
-    def _noted(self) -> Peek:
-        """The catalog's notes, of those tables whose newest snapshot is ours: a third of a millisecond."""
-        return peek(lake_settings(self.project.settings, self.project.folder, self.project.env))
-
     def _behind(self) -> bool:
         """Whether bronze holds rows without a verdict, whoever landed them."""
-        bronze, noted = bronze_name(self.flow.dataset), self._noted()
+        bronze, noted = bronze_name(self.flow.dataset), self.project.noted()
         at, landed = noted.position(f"silver.{self.subject}", bronze), noted.position(bronze, self.subject)
         if at is None or landed is None:
             return bool(pending(self.flow.dataset, self.project.lake.cut()))
@@ -336,7 +330,7 @@ class Refiner:
     def _silver_at(self) -> Position | None:
         """How far silver is; None while there is none."""
         name, stream = f"silver.{self.subject}", stream_of(self.flow.dataset)
-        if (at := self._noted().position(name, stream)) is not None:
+        if (at := self.project.noted().position(name, stream)) is not None:
             return at
         view = self.project.lake.cut().table(name)
         return view.position(stream) if view is not None else None

@@ -16,8 +16,9 @@ import duckdb
 
 from headgate.engines.duckdb.connection import Database, Settings, connect
 from headgate.engines.duckdb.processes import Children
-from headgate.engines.duckdb.worker import Worker, begun
+from headgate.engines.duckdb.worker import Worker
 from headgate.ports.engine import RefineJob
+from headgate.threads import begun
 
 MOST_JOBS = 500  # of one connection: DuckDB keeps 2 KiB of each table it was ever shown, until it is closed
 

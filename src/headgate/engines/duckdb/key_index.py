@@ -22,7 +22,7 @@ import os
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -36,6 +36,7 @@ from headgate.engines.duckdb.arrays import compute, pick, take, whole
 from headgate.engines.duckdb.dictionaries import together
 from headgate.engines.duckdb.hashes import order_of
 from headgate.engines.duckdb.judgement import CONTENT, KEY
+from headgate.threads import begun
 
 PART_ROWS = 1_048_576
 FILTER, ROW = "_hg_filter", "_hg_row"
@@ -52,10 +53,8 @@ if hasattr(os, "register_at_fork"):
 
 def aside(folder: str, work: Callable[[], None]) -> None:
     """Let another thread work on the indexes in a folder: nobody waits for it before the next look at them."""
-    thread = ThreadPoolExecutor(1, "headgate-index")
     with _LOCK:
-        _ASIDE.setdefault(folder, []).append(thread.submit(work))
-    thread.shutdown(wait=False)
+        _ASIDE.setdefault(folder, []).append(begun(work))
 
 
 def settle(folder: str | None = None) -> None:

@@ -31,7 +31,7 @@ from headgate.engines.duckdb.pieces import partition_counts, plan_pieces
 from headgate.engines.duckdb.pool import Pool, open_pool
 from headgate.engines.duckdb.rewrite import Rewrite, RewriteReport, rewrite
 from headgate.engines.duckdb.verdicts import Verdicts, decide, partition_ranks, repeated
-from headgate.engines.duckdb.worker import AT, PIECE, PieceReport, WriteReport, begun, merged
+from headgate.engines.duckdb.worker import AT, PIECE, PieceReport, WriteReport, merged
 from headgate.errors import DefectError
 from headgate.ports.batch import OFFSET, PARTITION
 from headgate.ports.engine import (
@@ -45,6 +45,7 @@ from headgate.ports.engine import (
     Refined,
     RefineJob,
 )
+from headgate.threads import begun
 
 
 def refine(settings: Settings, job: RefineJob, indexes: Indexes, idle: Idle) -> Refined:

@@ -6,9 +6,9 @@ import os
 import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -33,6 +33,7 @@ from headgate.errors import FixInputError
 from headgate.ports.batch import HEADER, HEADERS, HEADERS_TYPE, OFFSET, PARTITION, RAW, VERSION
 from headgate.ports.batch import KEY as MESSAGE_KEY
 from headgate.ports.engine import RefineJob
+from headgate.threads import begun
 
 MOST_WORKERS = 1024
 LARGEST_MESSAGE = 1 << 24  # bytes; the default of max_message_bytes
@@ -40,7 +41,6 @@ CAREFUL_ROWS = 20_000  # rows that may wait for careful reading
 MOSTLY = 1.5  # held rows to a wanted hash up to which all are taken
 HOLD_SHARE = 4  # a quarter of the memory limit may be held rows; the rest of them waits on disk
 PIECE, AT = "_hg_piece", "_hg_at"  # where a job row is held
-_Made = TypeVar("_Made")
 
 
 @dataclass(slots=True)
@@ -66,14 +66,6 @@ class WriteReport:
     files: dict[str, list[Written]]
     accepted: Counter[str]
     checksum: int
-
-
-def begun(make: Callable[[], _Made]) -> Future[_Made]:
-    """What is made by another thread from now on."""
-    thread = ThreadPoolExecutor(1, "headgate-begun")
-    made = thread.submit(make)
-    thread.shutdown(wait=False)
-    return made
 
 
 def where_among(values: np.ndarray, ordered: np.ndarray) -> np.ndarray:

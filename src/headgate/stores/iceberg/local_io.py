@@ -19,6 +19,7 @@ from pyiceberg.io import FileIO, InputFile, InputStream, OutputFile, OutputStrea
 from pyiceberg.typedef import EMPTY_DICT, Properties
 
 from headgate.errors import FixInputError
+from headgate.threads import begun
 
 _MOVED = "tables name their files by absolute paths: if the folder was moved, move it back or leave a link to it there"
 WAREHOUSE = "warehouse"
@@ -184,9 +185,7 @@ class LocalIO(FileIO):
     def begin_sync(self) -> None:
         """Make what is written so far durable beside the caller, who does not know it before `sync` has come back."""
         if self._syncing is None and (files := self._written()):
-            thread = ThreadPoolExecutor(1, "headgate-sync")
-            self._syncing = thread.submit(self._make_durable, files)
-            thread.shutdown(wait=False)
+            self._syncing = begun(lambda: self._make_durable(files))
 
     def sync(self) -> list[str]:
         """Make everything written so far durable: the files, then their folders up to one that is. The files written
