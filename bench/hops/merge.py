@@ -61,8 +61,8 @@ duckdb.sql(f'''copy (select i as id, date '2026-01-01' + (i * {days} // {rows}):
 """
 _STEP = """
 import resource, sys, time
-import headgate.engines.duckdb.engine, headgate.steps.refine, headgate.steps.replay  # the peers' imports do not count either
 from headgate import Project
+import headgate.engines.duckdb.engine, headgate.steps.refine, headgate.steps.replay  # the peers' imports do not count either
 project = Project.open(sys.argv[1])
 project.run("bronze.sales")
 wall, cpu = time.perf_counter(), time.process_time()

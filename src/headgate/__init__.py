@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from headgate.allocator import choose
+
 if TYPE_CHECKING:
     from headgate.runtime.project import Project
     from headgate.runtime.record import RunRecord
@@ -15,6 +17,7 @@ __all__ = ["Project", "RunRecord", "__version__"]
 def __getattr__(name: str) -> Any:
     """The public names, imported on first use so that `import headgate` stays quick."""
     if name == "Project":
+        choose()
         from headgate.runtime.project import Project
 
         return Project

@@ -51,6 +51,21 @@ def test_many_values_are_split_as_exactly_as_few():
     assert found[(7,)] == list(range(7, 1000, 100))
 
 
+def test_rows_that_stand_by_value_are_split_without_a_copy_unless_a_small_part_would_keep_the_others():
+    numbers = pa.array(range(1000))
+    table = pa.table({"k": pa.array([n // 400 for n in range(1000)]), "n": numbers})
+    found = dict(split(table, [("k", "identity")]))
+    assert [rows.num_rows for rows in found.values()] == [400, 400, 200]  # the least is a fifth: copied, as all are
+    assert found[(1,)]["n"].to_pylist() == list(range(400, 800))
+    assert found[(1,)]["n"].chunk(0).buffers()[1].address != numbers.buffers()[1].address
+    table = pa.table({"k": pa.array([n // 250 for n in range(1000)]), "n": numbers})
+    found = dict(split(table, [("k", "identity")]))
+    assert found[(3,)]["n"].to_pylist() == list(range(750, 1000))
+    assert found[(3,)]["n"].chunk(0).buffers()[1].address == numbers.buffers()[1].address
+    back = dict(split(table.take(pa.array(range(999, -1, -1))), [("k", "identity")]))
+    assert back[(3,)]["n"].to_pylist() == list(range(999, 749, -1))
+
+
 @pytest.mark.parametrize(
     "values",
     [

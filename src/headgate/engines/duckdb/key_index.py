@@ -157,6 +157,10 @@ class Part:
     def matches(self, wanted: Wanted) -> np.ndarray:
         """Numbers of the rows whose hash is wanted, ascending."""
         hashes = wanted.hashes
+        if len(hashes) >= len(self.hashes):  # fewer to look for the other way round
+            at = np.searchsorted(hashes, self.hashes)
+            at[at == len(hashes)] = 0
+            return np.flatnonzero(hashes[at] == self.hashes)
         if len(self.hashes) >= _FEWEST:
             at = _word_of(hashes, len(self._words))
             hashes = hashes[(self._words[at] & wanted.bits) == wanted.bits]

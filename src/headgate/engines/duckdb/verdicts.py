@@ -28,6 +28,7 @@ from headgate.engines.duckdb.hashes import order_of
 from headgate.engines.duckdb.history import FILE_NUMBER
 from headgate.engines.duckdb.judgement import CONTENT, DELETES, KEY
 from headgate.engines.duckdb.key_index import ROW
+from headgate.engines.duckdb.plain_merge import codes_of, equal, replaced
 from headgate.engines.duckdb.ties import LastPositions, Tied, break_ties
 from headgate.engines.duckdb.worker import AT, PIECE
 from headgate.ports.batch import OFFSET, PARTITION
@@ -77,7 +78,13 @@ class Verdicts:
 
 def _by_file(rows: pa.Table) -> dict[int, pa.Table]:
     at = _grouped(rows[FILE_NUMBER].to_numpy(), np.arange(rows.num_rows))
-    return {number: take(rows, some) for number, some in at.items() if number >= 0}
+    return {number: _these(rows, some) for number, some in at.items() if number >= 0}
+
+
+def _these(rows: pa.Table, at: np.ndarray) -> pa.Table:
+    """Rows by their numbers, which ascend; most often they stand beside each other."""
+    beside = int(at[-1] - at[0]) + 1 == len(at)
+    return rows.slice(int(at[0]), len(at)) if beside else take(rows, at)
 
 
 def _grouped(group: np.ndarray, values: np.ndarray) -> dict[int, np.ndarray]:
@@ -109,12 +116,15 @@ def decide(
     that delete; rows that are alone with their key may be among them or left out. `last_positions` tells where the
     last copy of a held row stands. `versions`: every order of a key is kept, not only the greatest. `remember`: tell
     key and order of lost rows, those that delete are to be found again by them."""
+    remembered = tuple(dict.fromkeys([*key, *order])) if remember else ()
+    if not versions and (found := replaced(rows, held, key, order, remembered)) is not None:
+        return Verdicts(found, found.slice(0, 0))
     all_rows = _candidates(rows, held)
     group, at = _groups(database, all_rows, key)
     code = _order_codes(database, all_rows, order)
     at = _in_order(at, group, code)
     by, same = _accepted(database, all_rows, (group, code, at), last_positions, versions=versions)
-    lost = _lost(all_rows, by, same, dict.fromkeys([*key, *order]) if remember else ())
+    lost = _lost(all_rows, by, same, remembered)
     closes = _closes(all_rows, group, code, by, order) if versions else lost.slice(0, 0)
     return Verdicts(lost, closes)
 
@@ -146,7 +156,7 @@ def _groups(database: Database, rows: pa.Table, key: Sequence[str]) -> tuple[np.
     ordered = hashes[at]
     together = ordered[1:] == ordered[:-1]
     before, after = at[:-1][together], at[1:][together]
-    if all(_all_equal(rows[name], before, after) for name in key):
+    if all(equal(rows[name].take(pa.array(before)), rows[name].take(pa.array(after))) for name in key):
         return hashes, at
     keys = ", ".join(quote(name) for name in key)
     numbers = _numbered(database, rows, f"dense_rank() OVER (ORDER BY {keys})")
@@ -161,31 +171,15 @@ def _in_order(at: np.ndarray, group: np.ndarray, code: np.ndarray) -> np.ndarray
     return np.lexsort((code, group)) if (together & falling).any() else at
 
 
-def _all_equal(column: Any, one: np.ndarray, other: np.ndarray) -> bool:
-    if pa.types.is_nested(column.type):
-        return False
-    a, b = (whole(column.take(pa.array(at))) for at in (one, other))
-    equal = compute.fill_null(compute.equal(a, b), fill_value=False)
-    equal = compute.or_(equal, compute.and_(a.is_null(), b.is_null()))
-    return bool(compute.all(equal, min_count=0).as_py())
-
-
 def _order_codes(database: Database, rows: pa.Table, order: Sequence[str]) -> np.ndarray:
     """One number per row that compares as its order does."""
     if not order:
         return np.zeros(rows.num_rows, np.int64)
-    if len(order) == 1 and _counts(rows[order[0]].type):
-        column = whole(rows[order[0]])
-        bits = column.cast(pa.int64()) if column.type.bit_width == 64 else column.cast(pa.int32()).cast(pa.int64())
-        if not column.null_count:
-            codes: np.ndarray = bits.to_numpy()
-            return codes
+    plain = codes_of(rows, order)
+    if plain is not None:
+        return plain
     newest = ", ".join(f"{quote(name)} ASC NULLS FIRST" for name in order)
     return _numbered(database, rows, f"dense_rank() OVER (ORDER BY {newest})")
-
-
-def _counts(of: pa.DataType) -> bool:
-    return pa.types.is_signed_integer(of) or pa.types.is_timestamp(of) or pa.types.is_date32(of)
 
 
 def _numbered(database: Database, rows: pa.Table, number: str) -> np.ndarray:
