@@ -12,7 +12,7 @@ import pytest
 from refine_rig import Rig, dataset, integer, text
 
 from headgate.contract.to_arrow import VALID_TO
-from headgate.engines.duckdb import key_index, refine
+from headgate.engines.duckdb import history, key_index, refine
 from headgate.engines.duckdb.judgement import CONTENT, KEY
 from headgate.engines.duckdb.key_index import ROW, IndexLayout, IndexWriter, Wanted, open_index
 
@@ -216,3 +216,25 @@ def test_a_row_that_is_not_where_the_index_says_stops_the_job(tmp_path, changed)
     rig.land(pa.table({"k": changed, "v": ["c"] * len(changed)}))
     with pytest.raises(Exception, match="not found again"):
         rig.refine()
+
+
+def test_what_a_killed_run_began_goes_after_a_day_and_what_another_writes_stays(tmp_path):
+    rig = Rig(str(tmp_path), dataset([integer("k", required=True, key_position=1)], key=("k",)))
+    rig.land(pa.table({"k": [1, 2]}))
+    rig.refine()
+    key_index.settle()
+    folder = os.path.dirname(next(p for p in _files(tmp_path) if p.endswith(".arrow")))
+    old, young = (os.path.join(folder, name) for name in ("old.part", "young.part"))
+    for path in (old, young):
+        open(path, "w").close()
+    a_day_ago = os.path.getmtime(old) - history.ABANDONED_S - 1
+    os.utime(old, (a_day_ago, a_day_ago))
+    rig.land(pa.table({"k": [2, 3]}))
+    rig.refine()
+    key_index.settle()
+    assert not os.path.exists(old)
+    assert os.path.exists(young)
+
+
+def _files(folder):
+    return [os.path.join(at, name) for at, _, names in os.walk(folder) for name in names]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
@@ -39,6 +40,7 @@ from headgate.ports.store import FileInfo
 FILE_NUMBER = "_hg_file_number"
 READ_ROWS = 250_000  # rows of silver looked at together
 MOST_OPEN = 256  # indexes kept open between jobs
+ABANDONED_S = 86_400  # an index that nobody went on writing for so long is a killed run's
 
 
 def silver_types(dataset: Dataset, *, versioned: bool) -> dict[str, str]:
@@ -258,9 +260,11 @@ def forget_others(layout: IndexLayout, indexes: Indexes, files: Sequence[FileInf
 def _unlink_others(folder: str, wanted: Collection[str]) -> None:
     with suppress(OSError):  # without indexes there is no folder
         for name in os.listdir(folder):
-            if name not in wanted and not name.endswith(".part"):
+            path = os.path.join(folder, name)
+            if name not in wanted:
                 with suppress(OSError):
-                    os.unlink(os.path.join(folder, name))
+                    if not name.endswith(".part") or os.path.getmtime(path) < time.time() - ABANDONED_S:
+                        os.unlink(path)
 
 
 def _less(one: Any, other: Any) -> bool:
