@@ -172,6 +172,25 @@ def test_a_catalog_that_another_holds_locked_is_unavailable(tmp_path):
     assert small.offsets(lake) == [0, 1]
 
 
+def test_a_catalog_in_which_another_program_never_ends_to_read_is_unavailable_and_nothing_is_in_doubt(tmp_path):
+    """As Spark's JDBC catalog does: SQLite refuses the COMMIT itself, and the transaction would stay open."""
+    lake = small.lake_in(tmp_path, busy_timeout_s=0.05)
+    small.publish(lake, 0, 1)
+    before = small.files_under(lake)
+    with closing(sqlite3.connect(lake.settings.warehouse / "catalog.db", isolation_level=None)) as other:
+        long = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 99) SELECT i FROM n, iceberg_tables"
+        unread = other.execute(long)
+        assert unread.fetchone()
+        with pytest.raises(StoreUnavailable, match="locked") as refused:
+            small.publish(lake, 1, 1)
+        assert "init-catalog-tables" in refused.value.hint
+        assert small.files_under(lake) == before
+        assert small.offsets(lake) == [0]
+        unread.close()
+        small.publish(lake, 1, 1)
+    assert small.offsets(lake) == [0, 1]
+
+
 def test_a_file_that_is_no_catalog_is_told_by_name(tmp_path):
     lake = small.lake_in(tmp_path)
     lake.settings.warehouse.mkdir()

@@ -334,6 +334,9 @@ class Pointers:
                 crash.point("lake: before sql commit")
                 self.run(connection, "COMMIT")
             except Exception as error:
+                # SQLite leaves a transaction open that could not end, and so does closing, while the error is known.
+                with suppress(Exception):
+                    self.run(connection, "ROLLBACK")
                 with suppress(Exception):
                     connection.close()
                 self._settle(publication, error)

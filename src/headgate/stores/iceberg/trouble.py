@@ -16,6 +16,8 @@ _NOT_WRITABLE = {3, 8, 14, 23}  # SQLITE_PERM, SQLITE_READONLY, SQLITE_CANTOPEN,
 _FULL = 13  # SQLITE_FULL
 _BROKEN = {11, 26}  # SQLITE_CORRUPT, SQLITE_NOTADB
 
+_WHO_LOCKS = "run again once that has ended; a Spark session needs jdbc.init-catalog-tables=false, or it never lets go"
+
 
 def of_storage(error: OSError, where: str) -> HeadgateError:
     """What a failed read or write of the warehouse means."""
@@ -31,7 +33,7 @@ def of_sqlite(error: sqlite3.Error, where: str) -> HeadgateError:
     """What a failed statement of a SQLite catalog means."""
     code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
     if code in _BUSY:
-        return StoreUnavailable("the lake's catalog is locked by another process", where=where)
+        return StoreUnavailable("the lake's catalog is locked by another process", where=where, hint=_WHO_LOCKS)
     if code == _FULL:
         return FixInputError("no space left to write the lake's catalog", where=where, hint="free space and run again")
     if code in _NOT_WRITABLE:

@@ -1,0 +1,120 @@
+"""Spark works on the same lake: it reads what Headgate writes, before and after upkeep; what it writes is named, and built
+upon or refused, never overwritten."""
+
+import json
+
+import pytest
+
+from e2e.command import good, headgate
+from e2e.test_upkeep_kinds import DAYS, TABLES, day, made
+from rigs.spark import Spark
+
+pytestmark = pytest.mark.slow
+
+HEAD = "order_id,ordered_at,customer,amount,status,updated_at\n"
+MINE = "select order_id, cast(amount as varchar) amount from silver.orders order by order_id, amount"
+
+
+@pytest.fixture
+def shop(tmp_path):
+    folder = tmp_path / "shop"
+    assert headgate("init", folder).code == 0
+    good("run", project=folder)
+    return folder
+
+
+def opened(project, log):
+    return Spark(project / ".headgate" / "lake", log)
+
+
+def told(spark):
+    return {name: sorted(map(json.dumps, spark.sql(f"select * from headgate.{name}"))) for name in TABLES}
+
+
+def tools(project):
+    """Of each snapshot of silver, newest first, who made it."""
+    return [(one["step"], one["why"]) for one in good("history", "silver.orders", project=project)]
+
+
+@pytest.mark.parametrize("history", ["latest", "scd2"])
+def test_spark_reads_every_table_before_and_after_upkeep(tmp_path, history):
+    folder = made(tmp_path / "items", history, "{automatic: false}")
+    for number in range(len(DAYS)):
+        day(folder, number)
+    good("maintain", "retire", project=folder)
+    good("run", project=folder)
+    with opened(folder, tmp_path / "log") as spark:
+        before = told(spark)
+        for name in TABLES:
+            (mine,) = good("query", f"select count(*) n from {name}", project=folder)
+            assert len(before[name]) == mine["n"]
+        prices = "select id, cast(price as varchar(20)) price from silver.items order by 1, 2"
+        theirs = spark.sql(prices.replace("from ", "from headgate.").replace("varchar(20)", "string"))
+        assert theirs == good("query", prices, project=folder)
+        kept = good("maintain", project=folder)
+        assert kept["compacted"]
+        assert told(spark) == before
+
+
+def test_rows_that_spark_adds_are_named_and_stay_until_a_rebuild(shop, tmp_path):
+    rows = good("query", MINE, project=shop)
+    with opened(shop, tmp_path / "log") as spark:
+        spark.sql("insert into headgate.silver.orders select * from headgate.silver.orders where order_id = 1")
+        (step, why), *_ = tools(shop)
+        assert step == "another tool"
+        assert "spark" in why
+        audit = headgate("audit", "--deep", project=shop)
+        assert audit.code == 5
+        assert "stands in silver more than once" in audit.err
+        line = "7,2026-11-03 08:00:00,barbara@example.com,5.00,open,2026-11-03 08:00:00\n"
+        (shop / "data" / "orders_9.csv").write_text(HEAD + line)
+        good("run", project=shop)
+        assert len(spark.sql("select 1 from headgate.silver.orders")) == len(rows) + 2  # Spark's row, and the new one
+        good("run", "--full-refresh", project=shop)
+        good("audit", "--deep", project=shop)
+        mine = good("query", MINE, project=shop)
+        assert mine == [*rows, {"order_id": 7, "amount": "5.00"}]
+        theirs = "select order_id, cast(amount as string) amount from headgate.silver.orders order by 1"
+        assert spark.sql(theirs) == mine
+
+
+def test_files_that_spark_writes_anew_are_built_upon(shop, tmp_path):
+    rows = good("query", MINE, project=shop)
+    with opened(shop, tmp_path / "log") as spark:
+        whole = "options => map('rewrite-all', 'true')"
+        for layer in ("bronze", "silver", "quarantine", "ledger"):
+            spark.sql(f"call headgate.system.rewrite_data_files(table => '{layer}.orders', {whole})")
+        spark.sql("call headgate.system.rewrite_manifests('silver.orders')")
+        assert good("query", MINE, project=shop) == rows
+        good("audit", "--deep", project=shop)
+        line = "1,2026-11-01 09:12:00,ada@example.com,29.99,paid,2026-11-09 07:00:00\n"  # order 1 changes
+        (shop / "data" / "orders_9.csv").write_text(HEAD + line)
+        record = good("run", project=shop)
+        assert record["datasets"][0]["replaced"] == 1
+        good("audit", "--deep", project=shop)
+        good("maintain", project=shop)
+        assert "29.99" in json.dumps(good("query", MINE, project=shop))
+        spark.sql(
+            "call headgate.system.expire_snapshots(table => 'silver.orders', older_than => current_timestamp(), retain_last => 1)"
+        )
+        good("audit", "--deep", project=shop)
+        assert not good("run", project=shop)["moved"]
+
+
+def test_rows_that_spark_hides_by_delete_files_stop_every_reader_until_they_are_written_out(shop, tmp_path):
+    rows = good("query", MINE, project=shop)
+    with opened(shop, tmp_path / "log") as spark:
+        spark.sql("alter table headgate.silver.orders set tblproperties ('write.delete.mode' = 'merge-on-read')")
+        spark.sql("delete from headgate.silver.orders where order_id = 1")
+        for command in (["run"], ["maintain"], ["audit", "--deep"], ["query", MINE]):
+            refused = headgate(*command, project=shop)
+            assert refused.code == 2, command
+            assert "silver.orders: the table has delete files that another writer left" in refused.err
+        spark.sql(
+            "call headgate.system.rewrite_data_files(table => 'silver.orders', options => map('delete-file-threshold', '1'))"
+        )
+        assert good("query", MINE, project=shop) == rows[1:]
+        assert headgate("audit", "--deep", project=shop).code == 5  # a bronze row has no verdict now
+        good("run", "--full-refresh", project=shop)
+        good("audit", "--deep", project=shop)
+        assert good("query", MINE, project=shop) == rows
