@@ -7,6 +7,7 @@ import pytest
 
 from e2e.command import good, headgate
 from e2e.test_upkeep_kinds import DAYS, TABLES, day, made
+from headgate import crash
 from rigs.spark import Spark
 
 pytestmark = pytest.mark.slow
@@ -32,8 +33,8 @@ def told(spark):
 
 
 def tools(project):
-    """Of each snapshot of silver, newest first, who made it."""
-    return [(one["step"], one["why"]) for one in good("history", "silver.orders", project=project)]
+    """Of each snapshot of silver, newest first, who made it and what it said of itself."""
+    return [(one["step"], one["record"]) for one in good("history", "silver.orders", project=project)]
 
 
 @pytest.mark.parametrize("history", ["latest", "scd2"])
@@ -60,9 +61,9 @@ def test_rows_that_spark_adds_are_named_and_stay_until_a_rebuild(shop, tmp_path)
     rows = good("query", MINE, project=shop)
     with opened(shop, tmp_path / "log") as spark:
         spark.sql("insert into headgate.silver.orders select * from headgate.silver.orders where order_id = 1")
-        (step, why), *_ = tools(shop)
+        (step, said), *_ = tools(shop)
         assert step == "another tool"
-        assert "spark" in why
+        assert said["engine-name"] == "spark"
         audit = headgate("audit", "--deep", project=shop)
         assert audit.code == 5
         assert "stands in silver more than once" in audit.err
@@ -95,10 +96,38 @@ def test_files_that_spark_writes_anew_are_built_upon(shop, tmp_path):
         good("maintain", project=shop)
         assert "29.99" in json.dumps(good("query", MINE, project=shop))
         spark.sql(
-            "call headgate.system.expire_snapshots(table => 'silver.orders', older_than => current_timestamp(), retain_last => 1)"
+            "call headgate.system.expire_snapshots(table => 'silver.orders', older_than => timestamp '2100-01-01 00:00:00', retain_last => 1)"
         )
         good("audit", "--deep", project=shop)
         assert not good("run", project=shop)["moved"]
+
+
+@pytest.mark.parametrize(("layer", "rows_after"), [("silver", 4 + 1), ("ledger", 2 + 1 + 1)])
+def test_a_commit_of_spark_between_reading_and_commit_of_a_run_is_seen(shop, tmp_path, monkeypatch, layer, rows_after):
+    rows = good("query", MINE, project=shop)
+    line = "1,2026-11-01 09:12:00,ada@example.com,29.99,paid,2026-11-09 07:00:00\n"
+    (shop / "data" / "orders_9.csv").write_text(HEAD + line)
+    with opened(shop, tmp_path / "log") as spark:
+        some = f"select * from headgate.{layer}.orders"
+        again = f"insert into headgate.{layer}.orders {some} order by _hg_offset desc limit 1"
+        seen = []
+
+        def between(name):
+            if name == "refine: files written, not published" and not seen:
+                seen.append(name)
+                spark.sql(again)
+
+        monkeypatch.setattr(crash, "point", between)
+        first = headgate("run", project=shop)
+        assert seen
+        assert first.code in (0, 3), first.err
+        good("run", project=shop)
+        assert len(spark.sql(some)) == rows_after  # nothing of Spark's was overwritten
+        mine = [one["amount"] for one in good("query", MINE, project=shop) if one["order_id"] == 1]
+        assert mine == ["29.99"]
+        good("run", "--full-refresh", project=shop)
+        good("audit", "--deep", project=shop)
+        assert [one for one in good("query", MINE, project=shop) if one["order_id"] != 1] == rows[1:]
 
 
 def test_rows_that_spark_hides_by_delete_files_stop_every_reader_until_they_are_written_out(shop, tmp_path):
@@ -110,9 +139,16 @@ def test_rows_that_spark_hides_by_delete_files_stop_every_reader_until_they_are_
             refused = headgate(*command, project=shop)
             assert refused.code == 2, command
             assert "silver.orders: the table has delete files that another writer left" in refused.err
-        spark.sql(
-            "call headgate.system.rewrite_data_files(table => 'silver.orders', options => map('delete-file-threshold', '1'))"
-        )
+        for procedure, option in (
+            ("rewrite_data_files", "delete-file-threshold"),
+            ("rewrite_position_delete_files", "rewrite-all"),
+        ):
+            assert procedure in refused.err
+            assert option in refused.err
+            value = "1" if option == "delete-file-threshold" else "true"
+            spark.sql(
+                f"call headgate.system.{procedure}(table => 'silver.orders', options => map('{option}', '{value}'))"
+            )
         assert good("query", MINE, project=shop) == rows[1:]
         assert headgate("audit", "--deep", project=shop).code == 5  # a bronze row has no verdict now
         good("run", "--full-refresh", project=shop)

@@ -92,7 +92,8 @@ def manifests_of(
         raise FixInputError(
             "the table has delete files that another writer left",
             where=table,
-            hint="rewrite it without them (Spark: rewrite_data_files with delete-file-threshold 1), then run again",
+            hint="write it without them, then run again; in Spark: rewrite_data_files with delete-file-threshold 1, "
+            "then rewrite_position_delete_files with rewrite-all",
         )
     return [
         m for m in manifests if m.content == ManifestContent.DATA and (m.has_added_files() or m.has_existing_files())
