@@ -2,18 +2,42 @@
 upon or refused, never overwritten."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from e2e.command import good, headgate
+from e2e.items import contract
 from e2e.test_upkeep_kinds import DAYS, TABLES, day, made
 from headgate import crash
+from headgate.contract.parse import load_contract
+from headgate.exports.ddl import ddl as export_ddl
 from rigs.spark import Spark
 
 pytestmark = pytest.mark.slow
 
 HEAD = "order_id,ordered_at,customer,amount,status,updated_at\n"
 MINE = "select order_id, cast(amount as varchar) amount from silver.orders order by order_id, amount"
+KINDS = """\
+{name: id, logicalType: integer, primaryKey: true, primaryKeyPosition: 1, required: true}
+{name: at, logicalType: timestamp, required: true, logicalTypeOptions: {timezone: true}, partitioned: true}
+{name: wall, logicalType: timestamp, logicalTypeOptions: {timezone: false}}
+{name: day, logicalType: date}
+{name: price, logicalType: number, physicalType: 'decimal(12,2)'}
+{name: ratio, logicalType: number, physicalType: double}
+{name: flag, logicalType: boolean}
+{name: shelf, logicalType: string}
+{name: tags, logicalType: array, items: {logicalType: string}}
+{name: place, logicalType: object, properties: [{name: lat, logicalType: number, physicalType: double}, {name: name, logicalType: string}]}"""
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+
+
+def nasty(folder):
+    """A contract with names and comments that would end a statement if they could."""
+    name = "{name: 'a \"b\" `c` d', logicalType: string, description: \"'; DROP TABLE x; -- it's a \\\\ back\\nslash\"}"
+    path = folder / "nasty.odcs.yaml"
+    path.write_text(contract(KINDS + "\n" + name, "latest").replace("name: items\n", "name: nasty\n"))
+    return path
 
 
 @pytest.fixture
@@ -154,3 +178,31 @@ def test_rows_that_spark_hides_by_delete_files_stop_every_reader_until_they_are_
         good("run", "--full-refresh", project=shop)
         good("audit", "--deep", project=shop)
         assert good("query", MINE, project=shop) == rows
+
+
+def test_spark_makes_the_table_that_headgate_made_from_the_exported_ddl(tmp_path):
+    folder = tmp_path / "kinds"
+    (folder / "contracts").mkdir(parents=True)
+    (folder / "in").mkdir()
+    (folder / "contracts" / "items.odcs.yaml").write_text(contract(KINDS, "latest"))
+    (folder / "headgate.yaml").write_text("{}\n")
+    row = {"id": 1, "at": "2026-01-01T00:00:00Z", "wall": "2026-01-01T00:00:00", "day": "2026-01-01", "price": 1.5}
+    row |= {"ratio": 0.5, "flag": True, "shelf": "a", "tags": ["a"], "place": {"lat": 1.5, "name": "x"}}
+    (folder / "in" / "1.ndjson").write_text(json.dumps(row) + "\n")
+    assert good("run", project=folder)["datasets"][0]["verdicts"]["accepted"] == 1
+    ddl = headgate("export", "ddl", "items", project=folder).out
+    with opened(folder, tmp_path / "log") as spark:
+        spark.sql("use own")
+        spark.sql("create namespace own.silver")
+        spark.sql(ddl.strip().removesuffix(";"))
+        theirs, mine = (spark.sql(f"describe {catalog}.silver.items") for catalog in ("own", "headgate"))
+        kinds = [[(one["col_name"], one["data_type"]) for one in some] for some in (theirs, mine)]
+        assert kinds[0] == kinds[1]
+        assert ("Part 0", "months(at)") in kinds[0]
+        for contract_file in [*EXAMPLES.glob("*/contracts/*.odcs.yaml"), nasty(tmp_path)]:
+            for dataset in load_contract(contract_file).datasets:
+                spark.sql(export_ddl(dataset, "spark").strip().removesuffix(";"))
+                columns = [one["col_name"] for one in spark.sql(f"describe own.silver.`{dataset.name}`")]
+                assert columns[: len(dataset.fields)] == [one.name for one in dataset.fields]
+        spark.sql("insert into own.silver.items select * from headgate.silver.items")
+        assert spark.sql("select * from own.silver.items") == spark.sql("select * from headgate.silver.items")

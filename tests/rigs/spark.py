@@ -28,6 +28,9 @@ settings = {
     catalog + ".jdbc.schema-version": "V1",
     catalog + ".jdbc.init-catalog-tables": "false",  # else it never ends to read the catalog
     catalog + ".cache-enabled": "false",
+    "spark.sql.catalog.own": iceberg + ".spark.SparkCatalog",  # tables that Spark makes
+    "spark.sql.catalog.own.type": "hadoop",
+    "spark.sql.catalog.own.warehouse": lake + "/../spark",
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.shuffle.partitions": "2",
     "spark.ui.enabled": "false",
