@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+from dataclasses import replace
 from decimal import Decimal
 
 import pyarrow as pa
@@ -9,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 from refine_rig import Rig, dataset, field_ids, integer, text
 
-from headgate.engines.duckdb import open_engine
-from headgate.errors import FixInputError
+from headgate.engines.duckdb import open_engine, query
+from headgate.errors import FixInputError, StoreUnavailable
 from headgate.ports.engine import Output
 
 
@@ -234,3 +237,32 @@ def test_table_names_are_names(engine, lake, name):
     tables = {f"silver.{name}": lake["silver.things"]}
     quoted = name.replace('"', '""')
     assert rows(engine, f'SELECT count(*) AS n FROM silver."{quoted}"', tables) == [{"n": 3}]
+
+
+@pytest.mark.parametrize(("files", "gone"), [(1, 0), (2, 0), (2, 1)])
+def test_a_file_that_is_cleaned_away_while_a_query_begins_is_told_as_gone_and_not_as_out_of_reach(
+    engine, lake, monkeypatch, files, gone
+):
+    table = lake["silver.things"]
+    if files == 2:
+        other = table._files[0].path.replace(".parquet", "-2.parquet")
+        shutil.copy(table._files[0].path, other)
+        table._files.append(replace(table._files[0], path=other))
+    path = table._files[gone].path
+    sandboxed = query.sandbox
+
+    def then_gone(*arguments):
+        connection = sandboxed(*arguments)
+        os.unlink(path)
+        return connection
+
+    monkeypatch.setattr(query, "sandbox", then_gone)
+    with pytest.raises(StoreUnavailable, match="a data file is gone") as told:
+        rows(engine, "SELECT * FROM silver.things", lake)
+    assert path in str(told.value)
+
+
+def test_what_is_no_file_of_the_lake_stays_out_of_reach_whether_it_is_there_or_not(engine, lake, tmp_path):
+    for other in (tmp_path / "none.parquet", tmp_path):
+        with pytest.raises(FixInputError, match="reaches outside the lake"):
+            rows(engine, f"SELECT * FROM read_parquet('{other}'), silver.things", lake)

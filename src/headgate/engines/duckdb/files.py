@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,6 +17,12 @@ from headgate.errors import FixInputError, StoreUnavailable
 from headgate.ports.engine import Output
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_GONE = (
+    r"local file '(.+?)'",  # Arrow
+    r'No files found .* "(.+?)"',
+    r'Cannot open file "(.+?)": No such file',
+    r'Cannot access file "(.+?)/\*\*/\*\.parquet"',  # a file that is not there might be a folder
+)
 FIELD_ID = b"PARQUET:field_id"
 _OWN_ID = "__duckdb_field_id"
 
@@ -44,20 +50,28 @@ def disk_errors(folder: str, stage: str) -> Iterator[None]:
 
 @contextmanager
 def missing_files() -> Iterator[None]:
-    """A data file that is not there is told by its name (StoreUnavailable): it was cleaned away since this look at the
-    tables, or somebody lost it."""
+    """A data file that is not there is told by its name: see `gone`."""
     try:
         yield
     except (FileNotFoundError, duckdb.IOException) as cause:
-        pattern = r"local file '(.+?)'" if isinstance(cause, FileNotFoundError) else r'No files found .* "(.+?)"'
-        found = re.search(pattern, str(cause))
-        if found is None:
+        error = gone(cause)
+        if error is None:
             raise
-        raise StoreUnavailable(
-            f"a data file is gone: {found[1]}",
-            hint="try again; headgate status names files that stay missing: bring them back, or roll the table back to "
-            "a snapshot without them",
-        ) from cause
+        raise error from cause
+
+
+def gone(cause: Exception, may_be_read: Collection[str] | None = None) -> StoreUnavailable | None:
+    """The error for a complaint that a data file is not there: it was cleaned away since this look at the tables, or
+    somebody lost it. None for any other. `may_be_read`: the only files that can be meant."""
+    for pattern in _GONE:
+        found = re.search(pattern, str(cause))
+        if found and (may_be_read is None or found[1] in may_be_read):
+            return StoreUnavailable(
+                f"a data file is gone: {found[1]}",
+                hint="try again; headgate status names files that stay missing: bring them back, or roll the table "
+                "back to a snapshot without them",
+            )
+    return None
 
 
 def locate(path: str) -> tuple[pyarrow.fs.FileSystem | None, str]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 import duckdb
 
-from headgate.errors import FixInputError
+from headgate.engines.duckdb.files import gone
+from headgate.errors import FixInputError, HeadgateError
 
 _CARET = re.compile(r"\n+LINE (\d+): (.*)\n( *)\^", re.DOTALL)
 _EXPLAIN = "EXPLAIN "
@@ -19,21 +20,41 @@ def in_sql(sql: str, connection: duckdb.DuckDBPyConnection | None = None) -> Ite
     """Turns DuckDB's errors about this statement into FixInputError: its message, `line:column` and its hint.
 
     With the connection that the statement is for, the place is found also where DuckDB does not tell it at first.
-    A lack of memory or disk is a FixInputError too: the hint names the setting.
+    A lack of memory or disk is a FixInputError too: the hint names the setting. A file of the lake that has gone is a
+    StoreUnavailable.
     """
     try:
         yield
-    except duckdb.PermissionException as cause:
-        raise FixInputError(
-            f"the query reaches outside the lake: {_first(str(cause))}", hint="a query reads the lake's tables only"
-        ) from cause
-    except (duckdb.OutOfMemoryException, duckdb.IOException) as cause:
-        raise FixInputError(
-            f"the query needs more room than it may use: {_first(str(cause))}",
-            hint="raise the engine's memory_limit or make room in its temp_directory",
-        ) from cause
+    except (duckdb.PermissionException, duckdb.OutOfMemoryException, duckdb.IOException) as cause:
+        raise _stopped(cause, connection) from cause
     except duckdb.Error as cause:
         raise mistake(str(cause), sql, place(str(cause), sql) or _looked_up(sql, connection)) from cause
+
+
+def _stopped(cause: duckdb.Error, connection: duckdb.DuckDBPyConnection | None) -> HeadgateError:
+    """The error for what is no mistake in the text of a statement."""
+    error = gone(cause, _may_be_read(connection))
+    if error is not None:
+        return error
+    if isinstance(cause, duckdb.PermissionException):
+        return FixInputError(
+            f"the query reaches outside the lake: {_first(str(cause))}", hint="a query reads the lake's tables only"
+        )
+    return FixInputError(
+        f"the query needs more room than it may use: {_first(str(cause))}",
+        hint="raise the engine's memory_limit or make room in its temp_directory",
+    )
+
+
+def _may_be_read(connection: duckdb.DuckDBPyConnection | None) -> Collection[str]:
+    """The lake's files that the statement's database knows."""
+    if connection is None:
+        return ()
+    try:
+        row = connection.execute("SELECT current_setting('allowed_paths')").fetchone()
+    except duckdb.Error:
+        return ()
+    return row[0] if row else ()
 
 
 def mistake(message: str, sql: str, where: str | None = None) -> FixInputError:
