@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from decimal import Decimal
 
+import duckdb
 import pyarrow as pa
 import pytest
 from refine_rig import AT_US, Rig, dataset, instant, integer, money, sql_rule, text
 
 from headgate.contract.model import Field, Kind, Limits, Standardise, Type
+from headgate.engines.duckdb.arrays import by_number
+from headgate.engines.duckdb.typed import TypedDecoder
 from headgate.errors import FixInputError
 from headgate.ports.batch import INGESTED_AT, ODD, ODD_TYPE, OFFSET, PARTITION
 from headgate.ports.engine import Span
@@ -192,3 +195,57 @@ def test_the_same_content_has_the_same_checksum_whatever_the_source_types_were(t
     textual.refine()
     assert typed.rows("silver")[0]["c"] == textual.rows("silver")[0]["c"]
     assert typed.checksum == textual.checksum != 0
+
+
+def rows_in_chunks(*sizes):
+    """Rows of bronze whose columns have chunks of these sizes; in every other the value is not known."""
+    tables, at = [], 0
+    for size in sizes:
+        numbers = range(at, at + size)
+        columns = {
+            PARTITION: pa.array(["p"] * size),
+            OFFSET: pa.array(numbers),
+            "id": pa.array(numbers),
+            "v": pa.array([f"x{n % 90}" if n % 2 else f"no {n}" for n in numbers]),
+            INGESTED_AT: pa.array([AT_US] * size, pa.timestamp("us", "UTC")),
+        }
+        tables.append(pa.table(columns))
+        at += size
+    return pa.concat_tables(tables)
+
+
+KNOWN = ", ".join(f"'x{n}'" for n in range(100))
+ONE_OF_MANY = dataset(
+    [integer("id", required=True, key_position=1), text("v")],
+    key=("id",),
+    rules=(sql_rule("known", f"v IN ({KNOWN})", field="v"),),
+)
+
+
+def test_rows_stay_with_their_verdicts_where_the_engine_gives_some_of_them_last():
+    """DuckDB makes IN of many values a join, and with one thread gives the small rest of each chunk at the very end."""
+    with duckdb.connect(config={"threads": 1}) as connection:
+        decoder = TypedDecoder(connection, ONE_OF_MANY)
+        decoded = decoder.decode(rows_in_chunks(4125, 3395, 2048, 29, 4096))
+        assert decoded.rows["id"].to_pylist() == list(range(13_693))
+        assert decoded.keep.tolist() == [n % 2 == 1 for n in range(13_693)]
+        assert decoder.waiting == 6847
+
+
+def test_refused_rows_have_their_own_reasons_where_the_engine_gives_some_of_them_last():
+    with duckdb.connect(config={"threads": 1}) as connection:
+        decoder = TypedDecoder(connection, ONE_OF_MANY)
+        for size in (8350, 8200, 6000):  # half of them wait, in chunks of 4,175, 4,100 and 3,000
+            decoder.decode(rows_in_chunks(size))
+        refused = decoder.careful_rest().refused
+        assert refused.num_rows == 11_275
+        for offset, reasons in zip(refused[OFFSET].to_pylist(), refused["reasons"].to_pylist(), strict=True):
+            assert [(one["rule"], one["value"]) for one in reasons] == [("known", f"no {offset}")]
+
+
+def test_rows_that_the_engine_really_loses_or_doubles_stop_the_job():
+    rows = pa.table({"n": [0, 3, 1, 2], "v": ["a", "d", "b", "c"]})
+    assert by_number(rows, "n", 4)["v"].to_pylist() == ["a", "b", "c", "d"]
+    assert by_number(rows, "n", 5) is None
+    assert by_number(rows, "n", 3) is None
+    assert by_number(pa.table({"n": [0, 1, 1, 3]}), "n", 4) is None

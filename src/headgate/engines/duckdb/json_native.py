@@ -16,7 +16,7 @@ from headgate import native
 from headgate.contract.model import Dataset
 from headgate.contract.to_arrow import arrow_type
 from headgate.contract.to_sql import quote
-from headgate.engines.duckdb.arrays import Array, Query
+from headgate.engines.duckdb.arrays import Array, Query, by_number
 from headgate.engines.duckdb.json_columns import own, own_columns
 from headgate.engines.duckdb.json_layout import Layout, layout_of
 from headgate.engines.duckdb.judgement import ROW, SOURCE, build
@@ -59,9 +59,9 @@ class NativeRows:
         proven; the other columns are as they were read."""
         values, taken = self.typed(raw)
         count = int(np.count_nonzero(taken))
-        judged = self._judged(self._marks, values, count)
-        if judged.num_rows != count or not np.array_equal(judged[ROW].to_numpy(), np.arange(count)):
-            raise DefectError("the engine lost the order of rows while judging them")
+        judged = by_number(self._judged(self._marks, values, count), ROW, count)
+        if judged is None:
+            raise DefectError("the engine lost rows while judging them")
         columns = [values[self._plain[n]] if n in self._plain else judged[n] for n in self._names]
         return pa.Table.from_arrays(columns, names=self._names), taken
 

@@ -13,7 +13,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from headgate.engines.duckdb.arrays import Array, Query, compute, distinct, fetch, whole
+from headgate.engines.duckdb.arrays import Array, Query, by_number, compute, distinct, fetch, whole
 from headgate.engines.duckdb.decoded import REASON_TYPE
 from headgate.engines.duckdb.judgement import LONGEST_VALUE, ROW, SOURCE, Judgement
 from headgate.errors import DefectError
@@ -61,9 +61,10 @@ class Reasons:
 
 
 def _in_order(found: pa.Table, rows: int) -> pa.Table:
-    if found.num_rows != rows or not np.array_equal(found[ROW].to_numpy(), np.arange(rows)):
+    ordered = by_number(found, ROW, rows)
+    if ordered is None:
         raise DefectError("refused rows were lost while explaining them")
-    return found
+    return ordered
 
 
 def rows_by_rule(reasons: Array) -> Counter[str]:

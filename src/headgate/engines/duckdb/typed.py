@@ -12,7 +12,7 @@ import pyarrow as pa
 from headgate.contract.model import Dataset, Field
 from headgate.contract.to_arrow import arrow_type
 from headgate.contract.to_sql import Column, column, literal, quote
-from headgate.engines.duckdb.arrays import Query, fetch, pick
+from headgate.engines.duckdb.arrays import Query, by_number, fetch, pick
 from headgate.engines.duckdb.decoded import (
     DROPPED_SCHEMA,
     REFUSED_SCHEMA,
@@ -132,15 +132,15 @@ class RowJudge:
 
     def _fetch(self, query: Query, table: pa.Table) -> pa.Table:
         """What a statement makes of each row."""
-        numbered = _numbered(table)
-        self._connection.register(SOURCE, numbered)
+        self._connection.register(SOURCE, _numbered(table))
         try:
             found = query.fetch()
         finally:
             self._connection.unregister(SOURCE)
-        if found.num_rows != table.num_rows or not found[ROW].equals(numbered[ROW]):
-            raise DefectError("the engine lost the order of rows while typing them")
-        return found
+        ordered = by_number(found, ROW, table.num_rows)
+        if ordered is None:
+            raise DefectError("the engine lost rows while typing them")
+        return ordered
 
 
 def _numbered(table: pa.Table) -> pa.Table:
