@@ -48,13 +48,14 @@ def take(rows: pa.Table, at: np.ndarray) -> pa.Table:
     return rows.take(numbers)
 
 
-def by_number(rows: pa.Table, name: str, count: int) -> pa.Table | None:
-    """The rows by their numbers in this column, which are those from 0 to `count`; None when one is missing or doubled.
+def by_number(rows: pa.Table, name: str, wanted: np.ndarray) -> pa.Table | None:
+    """The rows by their numbers in this column, which are the wanted ones, ascending; None when one is missing, doubled
+    or another.
 
     With one thread DuckDB 2.0 gives the last rows of a chunk, fewer than 64, at the very end where a statement joins,
     as it does for IN with several values.
     """
-    numbers, wanted = rows[name].to_numpy(), np.arange(count)
+    numbers = rows[name].to_numpy()
     if np.array_equal(numbers, wanted):
         return rows
     at = np.argsort(numbers)

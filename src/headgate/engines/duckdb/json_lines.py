@@ -25,7 +25,7 @@ from headgate.contract.model import Dataset
 from headgate.contract.to_arrow import arrow_type
 from headgate.contract.to_sql import literal
 from headgate.engines.duckdb import json_columns
-from headgate.engines.duckdb.arrays import Array, Query, compute, fetch, pick, take
+from headgate.engines.duckdb.arrays import Array, Query, by_number, compute, fetch, pick, take
 from headgate.engines.duckdb.decoded import (
     DROPPED_SCHEMA,
     REASON_TYPE,
@@ -319,8 +319,11 @@ class JsonDecoder:
         if not source.num_rows and self._none is not None:
             return self._none
         self.connection.register(SOURCE, source)
-        judged = self._exact.fetch()
+        found = self._exact.fetch()
         self.connection.unregister(SOURCE)
+        judged = by_number(found, ROW, source[ROW].to_numpy())
+        if judged is None:
+            raise DefectError("the engine lost lines while judging them")
         self._none = judged.schema.empty_table()
         return judged
 

@@ -59,7 +59,7 @@ class NativeRows:
         proven; the other columns are as they were read."""
         values, taken = self.typed(raw)
         count = int(np.count_nonzero(taken))
-        judged = by_number(self._judged(self._marks, values, count), ROW, count)
+        judged = by_number(self._judged(self._marks, values, count), ROW, np.arange(count))
         if judged is None:
             raise DefectError("the engine lost rows while judging them")
         columns = [values[self._plain[n]] if n in self._plain else judged[n] for n in self._names]

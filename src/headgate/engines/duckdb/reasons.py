@@ -61,7 +61,7 @@ class Reasons:
 
 
 def _in_order(found: pa.Table, rows: int) -> pa.Table:
-    ordered = by_number(found, ROW, rows)
+    ordered = by_number(found, ROW, np.arange(rows))
     if ordered is None:
         raise DefectError("refused rows were lost while explaining them")
     return ordered

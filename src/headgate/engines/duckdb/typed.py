@@ -137,7 +137,7 @@ class RowJudge:
             found = query.fetch()
         finally:
             self._connection.unregister(SOURCE)
-        ordered = by_number(found, ROW, table.num_rows)
+        ordered = by_number(found, ROW, np.arange(table.num_rows))
         if ordered is None:
             raise DefectError("the engine lost rows while typing them")
         return ordered
