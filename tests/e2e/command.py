@@ -49,3 +49,10 @@ def good(*arguments, **options):
     answer = headgate(*arguments, "--json", **options)
     assert answer.code == 0, f"{arguments}: exit {answer.code}\n{answer.err}\n{answer.out[-2000:]}"
     return answer.json()
+
+
+def started(folder):
+    """The project that `init` makes, after its first run."""
+    assert headgate("init", folder).code == 0
+    good("run", project=folder)
+    return folder

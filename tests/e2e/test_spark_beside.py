@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e.command import good, headgate
+from e2e.command import good, headgate, started
 from e2e.items import contract
 from e2e.test_upkeep_kinds import DAYS, TABLES, day, made
 from headgate import crash
@@ -42,10 +42,7 @@ def nasty(folder):
 
 @pytest.fixture
 def shop(tmp_path):
-    folder = tmp_path / "shop"
-    assert headgate("init", folder).code == 0
-    good("run", project=folder)
-    return folder
+    return started(tmp_path / "shop")
 
 
 def opened(project, log):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e.command import good, headgate
+from e2e.command import good, headgate, started
 from headgate import Project
 from headgate.errors import CommitConflict
 
@@ -15,10 +15,7 @@ ROW = "109,2026-11-01 09:12:00,ada@example.com,19.99,paid,2026-11-09 07:00:00\n"
 
 @pytest.fixture
 def project(tmp_path):
-    folder = tmp_path / "shop"
-    assert headgate("init", folder).code == 0
-    good("run", project=folder)
-    return folder
+    return started(tmp_path / "shop")
 
 
 def more(project, number):
